@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The byte-level transformer of this example, its configuration, and its weight file."""
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+FORMAT = "seqmix-byte-lm-1"
+BOS = 256  # tokens 0..255 are the bytes themselves
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  vocabulary: int = 257
+  context_length: int = 1024
+  layers: int = 4
+  d_model: int = 256
+  query_heads: int = 4
+  kv_heads: int = 2
+  head_dim: int = 64
+  mlp_hidden: int = 640
+  rope_base: float = 10000.0
+  norm_eps: float = 1e-5
+
+  def metadata(self):
+    """The strings that the weight file carries, enough to rebuild the model from it alone."""
+    return {
+      "format": FORMAT,
+      "bos_token": str(BOS),
+      "vocabulary": str(self.vocabulary),
+      "context_length": str(self.context_length),
+      "layers": str(self.layers),
+      "d_model": str(self.d_model),
+      "query_heads": str(self.query_heads),
+      "kv_heads": str(self.kv_heads),
+      "head_dim": str(self.head_dim),
+      "mlp_hidden": str(self.mlp_hidden),
+      "rope_base": f"{self.rope_base:g}",
+      "rope_layout": "half_split",
+      "norm_eps": f"{self.norm_eps:g}",
+      "license": "Apache-2.0",
+    }
+
+  @staticmethod
+  def from_metadata(metadata):
+    if metadata.get("format") != FORMAT or metadata.get("rope_layout") != "half_split":
+      raise ValueError("not a weight file of this example")
+    types = {field.name: type(field.default) for field in dataclasses.fields(Config)}
+    return Config(**{name: kind(metadata[name]) for name, kind in types.items()})
+
+
+def use_plain_fp32():
+  """fp32 products in fp32: no TF32 anywhere."""
+  torch.backends.cuda.matmul.allow_tf32 = False
+  torch.backends.cudnn.allow_tf32 = False
+
+
+class RMSNorm(nn.Module):
+  def __init__(self, size, eps):
+    super().__init__()
+    self.eps = eps
+    self.weight = nn.Parameter(torch.ones(size))
+
+  def forward(self, x):                                               # [B, T, d_model]
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+class Attention(nn.Module):
+  def __init__(self, config):
+    super().__init__()
+    self.config = config
+    size, dim = config.d_model, config.head_dim
+    self.q = nn.Linear(size, config.query_heads * dim, bias=False)
+    self.k = nn.Linear(size, config.kv_heads * dim, bias=False)
+    self.v = nn.Linear(size, config.kv_heads * dim, bias=False)
+    self.o = nn.Linear(config.query_heads * dim, size, bias=False)
+
+  def forward(self, x, cos, sin, literal):                            # [B, T, d_model]
+    c = self.config
+    batch, length, _ = x.shape
+    q = self.q(x).view(batch, length, c.query_heads, c.head_dim).transpose(1, 2)
+    k = self.k(x).view(batch, length, c.kv_heads, c.head_dim).transpose(1, 2)
+    v = self.v(x).view(batch, length, c.kv_heads, c.head_dim).transpose(1, 2)
+    q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+    groups = c.query_heads // c.kv_heads                # query head h reads KV head h // groups
+    k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)      # [B, H, T, D]
+    if literal:
+      scores = q @ k.transpose(2, 3) * c.head_dim ** -0.5                      # [B, H, T, T]
+      future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+      o = scores.masked_fill(future, -math.inf).softmax(-1) @ v
+    else:
+      o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return self.o(o.transpose(1, 2).reshape(batch, length, -1))
+
+
+class SwiGLU(nn.Module):
+  def __init__(self, config):
+    super().__init__()
+    self.gate = nn.Linear(config.d_model, config.mlp_hidden, bias=False)
+    self.up = nn.Linear(config.d_model, config.mlp_hidden, bias=False)
+    self.down = nn.Linear(config.mlp_hidden, config.d_model, bias=False)
+
+  def forward(self, x):
+    return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class Layer(nn.Module):
+  def __init__(self, config, dropout):
+    super().__init__()
+    self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
+    self.attention = Attention(config)
+    self.mlp_norm = RMSNorm(config.d_model, config.norm_eps)
+    self.mlp = SwiGLU(config)
+    self.drop = nn.Dropout(dropout)
+
+  def forward(self, x, cos, sin, literal):
+    x = x + self.drop(self.attention(self.attention_norm(x), cos, sin, literal))
+    return x + self.drop(self.mlp(self.mlp_norm(x)))
+
+
+class ByteLM(nn.Module):
+  """Tokens [B, T] at positions 0..T-1 to logits [B, T, vocabulary]."""
+
+  def __init__(self, config, dropout=0.0):
+    super().__init__()
+    self.config = config
+    self.tok_embedding = nn.Embedding(config.vocabulary, config.d_model)
+    self.layers = nn.ModuleList(Layer(config, dropout) for _ in range(config.layers))
+    self.final_norm = RMSNorm(config.d_model, config.norm_eps)
+    self.head = nn.Linear(config.d_model, config.vocabulary, bias=False)
+    self.drop = nn.Dropout(dropout)
+
+  def initialise(self):
+    for name, parameter in self.named_parameters():
+      if parameter.ndim == 2:
+        std = parameter.shape[1] ** -0.5
+        if name.endswith(("attention.o.weight", "mlp.down.weight")):
+          std *= (2 * self.config.layers) ** -0.5
+        elif name == "tok_embedding.weight":
+          std = 0.1
+        elif name == "head.weight":
+          std = 0.02
+        nn.init.normal_(parameter, std=std)
+
+  def forward(self, tokens, literal=False):                           # [B, T]
+    x = self.drop(self.tok_embedding(tokens))
+    cos, sin = rope_table(self.config, tokens.shape[1], x)
+    for layer in self.layers:
+      x = layer(x, cos, sin, literal)
+    return self.head(self.final_norm(x))
+
+
+def rope_table(config, length, like):
+  """cos and sin of position * base^(-2 i / D), [T, D / 2]; the angles are computed in double."""
+  index = torch.arange(config.head_dim // 2, dtype=torch.float64, device=like.device)
+  position = torch.arange(length, dtype=torch.float64, device=like.device)
+  angle = position[:, None] * config.rope_base ** (-2 * index / config.head_dim)
+  return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+
+
+def rotate(x, cos, sin):                                              # [B, H, T, D]
+  """Half-split RoPE: dimension i turns with dimension i + D / 2."""
+  a, b = x.chunk(2, -1)
+  return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def save_weights(path, state, config, notes):
+  tensors = {name: tensor.to(torch.bfloat16).cpu().contiguous() for name, tensor in state.items()}
+  save_file(tensors, path, {**config.metadata(), **notes})
+
+
+def load_model(path, dtype=torch.float32):
+  """The model with the file's bf16 weights converted, exactly, to dtype."""
+  with safe_open(path, "pt") as file:
+    config = Config.from_metadata(file.metadata())
+    state = {name: file.get_tensor(name).to(dtype) for name in file.keys()}
+  model = ByteLM(config).to(dtype)
+  model.load_state_dict(state)
+  return model.eval()
+
+
+def windows_of(text, context, device):
+  """Cuts bytes into windows; yields (inputs, targets), each [1, T]: the BOS-shifted window."""
+  data = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device).long()
+  for begin in range(0, len(text), context):
+    target = data[begin:begin + context][None]
+    bos = torch.full((1, 1), BOS, device=device)
+    yield torch.cat((bos, target[:, :-1]), 1), target

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <seqmix/simd/math.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// The running maximum (in powers of two) and weight sum (kept per lane) of one row.
+template <class C, class Arch>
+struct softmax_state {
+  C maximum = -std::numeric_limits<C>::infinity();
+  // Not in braces: xsimd 8 would take them for a list of lanes.
+  simd::vec<C, Arch> sum = simd::vec<C, Arch>(C(0));
+};
+
+/// What exponents are taken against: a row that has seen no key yet uses 0, since
+/// -inf - -inf is NaN.
+template <class C>
+SEQMIX_ALWAYS_INLINE C softmax_reference(C maximum) noexcept {
+  return maximum == -std::numeric_limits<C>::infinity() ? C(0) : maximum;
+}
+
+/// Turns `n` scores (a multiple of the lanes; masked ones -inf) into weights 2^(s - max) in place.
+/// Returns the factor by which what the row has accumulated before must shrink; exactly 1 when the
+/// maximum did not move, which each row decides alone.
+template <class C, class Arch>
+SEQMIX_ALWAYS_INLINE C online_softmax(C* score, std::int64_t n,
+                                      softmax_state<C, Arch>& state) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int w = simd::lanes<C, Arch>;
+  V largest(state.maximum);
+  for (std::int64_t j = 0; j < n; j += w) {
+    largest = xsimd::max(largest, V::load_aligned(score + j));
+  }
+  const C before = state.maximum;
+  state.maximum = simd::max_lanes<C, Arch>(largest);
+  const V reference(softmax_reference(state.maximum));
+
+  C factor(1);
+  if (!(state.maximum == before)) {
+    alignas(64) C lane[w];
+    simd::exp2<C, Arch>(V(before) - reference).store_aligned(lane);
+    factor = lane[0];
+  }
+  V sum = state.sum * V(factor);
+  for (std::int64_t j = 0; j < n; j += w) {
+    const V weight = simd::exp2<C, Arch>(V::load_aligned(score + j) - reference);
+    weight.store_aligned(score + j);
+    sum += weight;
+  }
+  state.sum = sum;
+  return factor;
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

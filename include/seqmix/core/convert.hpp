@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <seqmix/core/any_view.hpp>
+#include <type_traits>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// One stored element in a type that computes.
+template <class C, class T>
+SEQMIX_ALWAYS_INLINE C widen(T x) noexcept {
+  if constexpr (std::is_arithmetic_v<T>) {
+    return static_cast<C>(x);
+  } else {
+    return static_cast<C>(static_cast<float>(x));
+  }
+}
+
+/// A computed value in the type that is stored.
+template <class T, class C>
+SEQMIX_ALWAYS_INLINE T narrow(C x) noexcept {
+  if constexpr (std::is_arithmetic_v<T>) {
+    return static_cast<T>(x);
+  } else {
+    return T(static_cast<float>(x));
+  }
+}
+
+/// The type that scores, weights and sums are kept in: double when any tensor is double.
+template <class... T>
+using compute_type = std::conditional_t<(std::is_same_v<T, double> || ...), double, float>;
+
+/// A type-erased tensor with its element type back.
+template <class T, class Pointer, std::size_t Rank>
+SEQMIX_ALWAYS_INLINE tensor_view<T, Rank> restore(const erased_view<Pointer, Rank>& v) noexcept {
+  return {static_cast<T*>(v.data), index_list<Rank>(v.extents), index_list<Rank>(v.strides),
+          v.memory};
+}
+
+/// Sets element (i, j, k) of a float or double log-sum-exp; nothing when it was not given.
+SEQMIX_ALWAYS_INLINE void write_lse(const any_out<3>& lse, std::int64_t i, std::int64_t j,
+                                    std::int64_t k, double value) noexcept {
+  if (lse.data == nullptr) {
+    return;
+  }
+  const std::int64_t at = i * lse.strides[0] + j * lse.strides[1] + k * lse.strides[2];
+  if (lse.type == scalar_type::f64) {
+    static_cast<double*>(lse.data)[at] = value;
+  } else {
+    static_cast<float*>(lse.data)[at] = static_cast<float>(value);
+  }
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

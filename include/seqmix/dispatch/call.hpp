@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <seqmix/core/workspace.hpp>
+#include <seqmix/dispatch/select.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace dispatch {
+
+/// A call whose arguments are bound: the descriptor, what its check found, and the header's own
+/// implementations for its types. The three things that every operator offers are here.
+template <class Tag, class Problem>
+struct call {
+  Problem problem;
+  device memory;
+  detail::violation broken;
+  cpu_list<Problem> cpu;
+
+  void run(const context& ctx) const {
+    if (const detail::violation v = broken ? broken : run_checked(ctx)) {
+      detail::report(*v);
+    }
+  }
+
+  dispatch_report explain(const context& ctx) const {
+    if (broken) {
+      detail::report(*broken);
+      return {};
+    }
+    return dispatch::explain<Tag>(problem, memory, ctx, cpu);
+  }
+
+  std::size_t workspace_bytes(const context& ctx) const {
+    if (broken) {
+      detail::report(*broken);
+      return 0;
+    }
+    return select<Tag>(problem, memory, ctx, cpu).terms.workspace_bytes;
+  }
+
+ private:
+  detail::violation run_checked(const context& ctx) const {
+    const choice<Problem> c = select<Tag>(problem, memory, ctx, cpu);
+    if (c.chosen == nullptr) {
+      return nothing_fits<Tag>(problem, memory, ctx, cpu);
+    }
+    if (ctx.workspace.data() != nullptr && ctx.workspace.size() < c.terms.workspace_bytes) {
+      return error(Problem::operator_name, "context.workspace",
+                   "at least " + std::to_string(c.terms.workspace_bytes) + " bytes",
+                   std::to_string(ctx.workspace.size()) + " bytes");
+    }
+    const detail::scratch_lease scratch(ctx.workspace, c.terms.workspace_bytes);
+    return c.chosen->run(problem, ctx, scratch.data());
+  }
+};
+
+}  // namespace dispatch
+
+SEQMIX_END_NAMESPACE

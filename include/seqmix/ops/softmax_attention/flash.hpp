@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <seqmix/core/workspace.hpp>
+#include <seqmix/ops/softmax_attention/query_rows.hpp>
+#include <seqmix/simd/tile.hpp>
+
+// The tiled algorithm. A task takes a range of query rows of one key-value head. It walks over the
+// keys in blocks that start at key 0; it packs a block's keys and values once, and runs every strip
+// of rows over them: scores, online softmax and weighted values of a strip stay in the first-level
+// cache. Nothing grows with the number of keys.
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Row stride of a strip's scores, a constant so that addresses fold into the instructions.
+inline constexpr std::int64_t score_stride = 256;
+
+/// Keys in a block: packed keys and values of a block share the second-level cache with the strip.
+template <class C>
+constexpr std::int64_t block_keys(std::int64_t key_dim, std::int64_t value_dim) noexcept {
+  const std::int64_t bytes = (key_dim + value_dim) * static_cast<std::int64_t>(sizeof(C));
+  return bytes <= 1024 ? 256 : bytes <= 2048 ? 128 : 64;
+}
+
+constexpr std::int64_t round_up(std::int64_t n, std::int64_t multiple) noexcept {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+/// A worker's scratch for one task of at most `rows` rows.
+template <class C, class Arch>
+struct flash_scratch {
+  static constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
+  static constexpr std::int64_t columns = simd::tile_shape<Arch>::template columns<C>;
+
+  C* queries;                     // [strips][key_dim][strip], scaled
+  C* values;                      // [rows][padded value_dim], accumulated
+  softmax_state<C, Arch>* state;  // [rows]
+  C* scores;                      // [strip][score_stride]
+  C* key_panels;                  // [panels][key_dim][columns]
+  C* value_panels;                // [padded value_dim / columns][block][columns]
+
+  flash_scratch(scratch_layout& layout, std::int64_t rows, std::int64_t key_dim,
+                std::int64_t value_dim) noexcept {
+    const std::int64_t block = block_keys<C>(key_dim, value_dim);
+    const std::int64_t width = round_up(value_dim, columns);
+    rows = round_up(rows, strip);
+    queries = layout.take<C>(rows * key_dim);
+    values = layout.take<C>(rows * width);
+    state = layout.take<softmax_state<C, Arch>>(rows);
+    scores = layout.take<C>(strip * score_stride);
+    key_panels = layout.take<C>(round_up(block, columns) * key_dim);
+    value_panels = layout.take<C>(block * width);
+  }
+};
+
+/// One row's weighted values over its two runs of visible keys; `weights` and `values` are
+/// addressed by key.
+template <class C, class Arch, class B>
+void add_visible(clipped_ranges keys, const C* weights, const B* values, std::int64_t step,
+                 C* out) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int width = simd::tile_shape<Arch>::width;
+  constexpr int w = simd::lanes<C, Arch>;
+  V acc[1][width];
+  simd::unroll<width>(
+      [&](auto c) __attribute__((always_inline)) { acc[0][c] = V::load_aligned(out + c * w); });
+  simd::multiply_add<1, width, C, Arch>(acc, weights + keys.sink_begin, 0, 1,
+                                        values + keys.sink_begin * step, step,
+                                        keys.sink_end - keys.sink_begin);
+  simd::multiply_add<1, width, C, Arch>(acc, weights + keys.begin, 0, 1, values + keys.begin * step,
+                                        step, keys.end - keys.begin);
+  simd::unroll<width>([&](auto c)
+                          __attribute__((always_inline)) { acc[0][c].store_aligned(out + c * w); });
+}
+
+/// One strip of `Rows` rows (the last strip's missing rows are zero queries) over keys
+/// [cover.begin, cover.end) of the packed block that starts at key `block_begin`.
+template <int Rows, class C, class Arch, class QueryRows>
+void flash_strip(const QueryRows& rows, const flash_scratch<C, Arch>& s, std::int64_t task_begin,
+                 std::int64_t first, std::int64_t count, std::int64_t block_begin,
+                 block_cover cover, bool finite_values) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int width = simd::tile_shape<Arch>::width;
+  constexpr std::int64_t columns = flash_scratch<C, Arch>::columns;
+  constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
+  constexpr int w = simd::lanes<C, Arch>;
+  const std::int64_t key_dim = rows.problem.key_dim();
+  const std::int64_t value_width = round_up(rows.problem.value_dim(), columns);
+  const std::int64_t block = block_keys<C>(key_dim, rows.problem.value_dim());
+  const std::int64_t at = first - task_begin;  // a multiple of `strip`
+  const C* queries = s.queries + at * key_dim;
+
+  // Scores of the panels that hold the hull.
+  const std::int64_t left = (cover.begin - block_begin) / columns * columns;
+  const std::int64_t right = round_up(cover.end - block_begin, columns);
+  for (std::int64_t j = left; j < right; j += columns) {
+    V acc[Rows][width];
+    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      simd::unroll<width>([&](auto c) __attribute__((always_inline)) { acc[r][c] = V(C(0)); });
+    });
+    simd::multiply_add<Rows, width, C, Arch>(acc, queries, 1, strip, s.key_panels + j * key_dim,
+                                             columns, key_dim);
+    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
+        acc[r][c].store_aligned(s.scores + r * score_stride + (j - left) + c * w);
+      });
+    });
+  }
+
+  // Mask, softmax; `factor` shrinks what the row has accumulated.
+  const std::int64_t from = block_begin + left;
+  const std::int64_t to = block_begin + right;
+  C factor[Rows];
+  for (std::int64_t r = 0; r < Rows; ++r) {
+    C* score = s.scores + r * score_stride;
+    if (r < count) {
+      if (!cover.full) {
+        mask_scores(score, clipped_ranges(rows.visible(first + r), from, cover.end), from, to);
+      } else {
+        mask_scores(score, {{0, cover.begin, cover.end}, from, to}, from, to);
+      }
+    }
+    factor[r] = online_softmax<C, Arch>(score, right - left, s.state[at + r]);
+  }
+
+  // Weighted values, one panel of columns at a time.
+  const C* weights = s.scores + (cover.begin - from);
+  for (std::int64_t c0 = 0; c0 < value_width; c0 += columns) {
+    C* out = s.values + at * value_width + c0;
+    const C* panel = s.value_panels + c0 * block + (cover.begin - block_begin) * columns;
+    V acc[Rows][width];
+    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
+        acc[r][c] = V::load_aligned(out + r * value_width + c * w) * V(factor[r]);
+      });
+    });
+    if (cover.full || finite_values) {
+      simd::multiply_add<Rows, width, C, Arch>(acc, weights, score_stride, 1, panel, columns,
+                                               cover.end - cover.begin);
+      simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+        simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
+          acc[r][c].store_aligned(out + r * value_width + c * w);
+        });
+      });
+      continue;
+    }
+    // A weight of zero times a non-finite value is NaN: each row adds the keys that it sees, alone.
+    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
+        acc[r][c].store_aligned(out + r * value_width + c * w);
+      });
+    });
+    for (std::int64_t r = 0; r < count; ++r) {
+      const clipped_ranges c(rows.visible(first + r), cover.begin, cover.end);
+      add_visible<C, Arch>(c, s.scores + r * score_stride - from,
+                           s.value_panels + c0 * block - block_begin * columns, columns,
+                           out + r * value_width);
+    }
+  }
+}
+
+/// Calls `f(constant<Rows>)` with the smallest strip kernel that holds `count` rows.
+template <class Arch, class F>
+SEQMIX_ALWAYS_INLINE void with_strip_rows(std::int64_t count, F&& f) noexcept {
+  constexpr int full = simd::tile_shape<Arch>::rows;
+  if (count > full / 2) {
+    f(std::integral_constant<int, full>{});
+  } else if (count > full / 6) {
+    f(std::integral_constant<int, full / 2>{});
+  } else {
+    f(std::integral_constant<int, full / 6>{});
+  }
+}
+
+/// Rows [row_begin, row_end) of one key-value head; row_begin is a multiple of the strip.
+template <class C, class Arch, class TQ, class TK, class TV, class TO>
+void flash_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t row_begin,
+                std::int64_t row_end, const flash_scratch<C, Arch>& s) noexcept {
+  constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
+  constexpr std::int64_t columns = flash_scratch<C, Arch>::columns;
+  const std::int64_t key_dim = rows.problem.key_dim();
+  const std::int64_t value_dim = rows.problem.value_dim();
+  const std::int64_t value_width = round_up(value_dim, columns);
+  const std::int64_t block = block_keys<C>(key_dim, value_dim);
+  const std::int64_t padded = round_up(row_end - row_begin, strip);
+
+  const C scale = rows.template query_factor<C>();
+  for (std::int64_t r = 0; r < padded; ++r) {
+    C* out = s.queries + r / strip * strip * key_dim + r % strip;
+    const bool real = row_begin + r < row_end;
+    const auto query = rows.query(real ? row_begin + r : row_begin);
+    for (std::int64_t d = 0; d < key_dim; ++d) {
+      out[d * strip] = real ? widen<C>(query.data[d * query.element]) * scale : C(0);
+    }
+    s.state[r] = softmax_state<C, Arch>{};
+  }
+  for (std::int64_t i = 0; i < padded * value_width; ++i) {
+    s.values[i] = C(0);
+  }
+
+  for (std::int64_t begin = 0; begin < rows.sequence.mask.keys; begin += block) {
+    const std::int64_t end =
+        begin + block < rows.sequence.mask.keys ? begin + block : rows.sequence.mask.keys;
+    // The hull over all rows decides what is packed; most often it is the whole block or nothing.
+    const block_cover all = cover(rows, row_begin, row_end - row_begin, begin, end);
+    if (all.empty()) {
+      continue;
+    }
+    const std::int64_t from = begin + (all.begin - begin) / columns * columns;
+    pack_keys<C, Arch>(rows.keys(from), all.end - from, key_dim, static_cast<int>(columns),
+                       s.key_panels + (from - begin) * key_dim);
+    const bool finite = pack_values<C, Arch>(rows.values(from), all.end - from, value_dim,
+                                             static_cast<int>(columns), block,
+                                             s.value_panels + (from - begin) * columns);
+    for (std::int64_t first = row_begin; first < row_end; first += strip) {
+      const std::int64_t count = row_end - first < strip ? row_end - first : strip;
+      const block_cover c = cover(rows, first, count, begin, end);
+      if (!c.empty()) {
+        with_strip_rows<Arch>(count, [&](auto strip_rows) {
+          flash_strip<decltype(strip_rows)::value, C, Arch>(rows, s, row_begin, first, count, begin,
+                                                            c, finite);
+        });
+      }
+    }
+  }
+
+  for (std::int64_t r = row_begin; r < row_end; ++r) {
+    const auto& state = s.state[r - row_begin];
+    rows.template finish<C, Arch>(r, state.maximum, simd::sum_lanes<C, Arch>(state.sum),
+                                  s.values + (r - row_begin) * value_width);
+  }
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <seqmix/core/any_view.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+/// How the rows of a cache are to be read.
+struct kv_layout {
+  any_view<1> lengths{};      ///< [B] keys in use, int32 or int64; all of S when not given
+  any_view<2> block_table{};  ///< [B, pages], for caches kept in pages
+  any_view<1> k_scale{};      ///< scales of quantised keys
+  any_view<1> v_scale{};      ///< scales of quantised values
+};
+
+/// A non-owning key-value cache: k [B, S, HK, D], v [B, S, HK, V], of which sequence b uses the
+/// first `lengths[b]` rows. What lies past them is never read.
+template <class TK, class TV>
+struct kv_view {
+  tensor_view<const TK, 4> k;
+  tensor_view<const TV, 4> v;
+  kv_layout layout;
+
+  template <view_of<4> K, view_of<4> V>
+  constexpr kv_view(const K& keys, const V& values, kv_layout how = {}) noexcept
+      : k(as_tensor_view(keys)), v(as_tensor_view(values)), layout(how) {}
+};
+
+template <view_of<4> K, view_of<4> V>
+kv_view(const K&, const V&) -> kv_view<std::remove_const_t<typename K::element_type>,
+                                       std::remove_const_t<typename V::element_type>>;
+template <view_of<4> K, view_of<4> V>
+kv_view(const K&, const V&, kv_layout) -> kv_view<std::remove_const_t<typename K::element_type>,
+                                                  std::remove_const_t<typename V::element_type>>;
+
+SEQMIX_END_NAMESPACE

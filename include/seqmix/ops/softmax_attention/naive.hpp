@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <seqmix/ops/softmax_attention/problem.hpp>
+#include <seqmix/ops/softmax_attention/typed.hpp>
+#include <vector>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// The equation, row by row and pair by pair, in double:
+///
+///     s_ij = scale q_i.k_j for the keys j that row i sees
+///     m_i = max_j s_ij,   l_i = sum_j e^(s_ij - m_i),   LSE_i = m_i + log l_i
+///     o_i = sum_j e^(s_ij - m_i) v_j / l_i
+template <class TQ, class TK, class TV, class TO, class Tag>
+void naive_softmax_attention(const softmax_attention_problem& p) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const typed_attention<TQ, TK, TV, TO> t(p);
+  for (std::int64_t b = 0; b < p.sequences; ++b) {
+    const attention_sequence s = sequence_at(p, b);
+    std::vector<double> row(static_cast<std::size_t>(s.mask.keys));
+    double* const score = row.data();
+    for (std::int64_t h = 0; h < p.heads(); ++h) {
+      const std::int64_t kv_head = h / p.group();
+      for (std::int64_t i = 0; i < s.mask.queries; ++i) {
+        const key_ranges visible = s.mask.row(i);
+        double m = -infinity;
+        for (std::int64_t j = 0; j < s.mask.keys; ++j) {
+          double dot = 0;
+          for (std::int64_t d = 0; visible.contains(j) && d < p.key_dim(); ++d) {
+            dot += widen<double>(t.q(s.batch, s.q_begin + i, h, d)) *
+                   widen<double>(t.k(s.batch, s.k_begin + j, kv_head, d));
+          }
+          score[j] = visible.contains(j) ? p.scale * dot : -infinity;
+          m = std::fmax(m, score[j]);
+        }
+        const double reference = m == -infinity ? 0 : m;
+        double l = 0;
+        for (std::int64_t j = 0; j < s.mask.keys; ++j) {
+          l += std::exp(score[j] - reference);
+        }
+        for (std::int64_t c = 0; c < p.value_dim(); ++c) {
+          double sum = 0;
+          for (std::int64_t j = 0; j < s.mask.keys; ++j) {
+            if (visible.contains(j)) {
+              sum += std::exp(score[j] - reference) *
+                     widen<double>(t.v(s.batch, s.k_begin + j, kv_head, c));
+            }
+          }
+          t.o(s.batch, s.q_begin + i, h, c) = narrow<TO>(l == 0 ? 0 : sum / l);
+        }
+        write_lse(p.lse, s.batch, h, s.q_begin + i, l == 0 ? -infinity : m + std::log(l));
+      }
+    }
+  }
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

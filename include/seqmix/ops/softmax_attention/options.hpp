@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <seqmix/core/any_view.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+/// A window bound that does not bound. A value of its own, not a large number.
+inline constexpr std::int64_t unbounded = -1;
+
+/// Key j is inside the window of query i when `i + off - left <= j <= i + off + right`, where
+/// `off = keys - queries` aligns the last query with the last key.
+struct attention_window {
+  std::int64_t left = unbounded;
+  std::int64_t right = unbounded;
+};
+
+/// Packed sequences. Offsets are int32 or int64, one more than there are sequences, starting at 0.
+struct varlen_options {
+  any_view<1> q_offsets{};  ///< [N + 1] into q's and o's first axis
+  any_view<1> k_offsets{};  ///< [N + 1] into k's and v's first axis
+  any_view<1> k_lengths{};  ///< [N] keys used of each sequence; all when not given
+  std::int64_t max_q = 0;   ///< longest query sequence; needed when the offsets are on a device
+  std::int64_t max_k = 0;   ///< longest key sequence; likewise
+};
+
+/// Options of `softmax_attention`. Members are only ever appended.
+struct softmax_attention_options {
+  std::optional<double> scale{};  ///< multiplies q.k; D^-0.5 when absent
+  bool causal = false;            ///< key j is visible when `j <= i + off`
+  attention_window window{};      ///< intersected with `causal`
+  std::int64_t sink_tokens = 0;   ///< the first keys, visible outside the window too
+  any_view<1> sink_logits{};      ///< [H], one more logit per head in the denominator
+  double softcap = 0;             ///< c > 0: scores become c tanh(s / c)
+  any_view<1> alibi_slopes{};     ///< [H], subtracts slope |i + off - j|
+  any_view<4> bias{};             ///< [B, H, T, S], added to the scores
+  any_out<3> lse{};               ///< [B, H, T], packed [1, H, total]: natural log-sum-exp
+  varlen_options varlen{};
+};
+
+SEQMIX_END_NAMESPACE

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <seqmix/simd/load.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// `count` rows of `dim` elements, read with any strides: one head of one sequence.
+template <class T>
+struct strided_rows {
+  const T* data;
+  std::int64_t row;      // stride between rows
+  std::int64_t element;  // stride between elements
+
+  SEQMIX_ALWAYS_INLINE const T* at(std::int64_t i) const noexcept { return data + i * row; }
+};
+
+/// Keys into panels of `columns` keys, each panel [dim][columns]; missing keys of the last panel
+/// are zero.
+template <class C, class Arch, class T>
+void pack_keys(strided_rows<T> keys, std::int64_t count, std::int64_t dim, int columns,
+               C* panels) noexcept {
+  constexpr int w = simd::lanes<C, Arch>;
+  for (std::int64_t first = 0; first < count; first += columns, panels += dim * columns) {
+    for (int j = 0; j < columns; ++j) {
+      if (first + j >= count) {
+        for (std::int64_t d = 0; d < dim; ++d) {
+          panels[d * columns + j] = C(0);
+        }
+        continue;
+      }
+      const T* row = keys.at(first + j);
+      for (std::int64_t d = 0; d < dim; d += w) {
+        alignas(64) C lane[w];
+        simd::load_strided<C, Arch>(row, keys.element, d, dim).store_aligned(lane);
+        const std::int64_t n = dim - d < w ? dim - d : w;
+        for (std::int64_t i = 0; i < n; ++i) {
+          panels[(d + i) * columns + j] = lane[i];
+        }
+      }
+    }
+  }
+}
+
+/// Values into panels of `columns` elements, each panel [capacity][columns] with the first `count`
+/// rows set. Returns whether all are finite: x - x is zero for a finite x and NaN for any other.
+template <class C, class Arch, class T>
+bool pack_values(strided_rows<T> values, std::int64_t count, std::int64_t dim, int columns,
+                 std::int64_t capacity, C* panels) noexcept {
+  constexpr int w = simd::lanes<C, Arch>;
+  using V = simd::vec<C, Arch>;
+  V probe(C(0));
+  for (std::int64_t j = 0; j < count; ++j) {
+    const T* row = values.at(j);
+    for (std::int64_t d = 0; d < dim; d += columns) {
+      C* out = panels + (d / columns * capacity + j) * columns;
+      for (int c = 0; c < columns; c += w) {
+        const V x = simd::load_strided<C, Arch>(row, values.element, d + c, dim);
+        x.store_aligned(out + c);
+        probe += x - x;
+      }
+    }
+  }
+  return simd::sum_lanes<C, Arch>(probe) == C(0);
+}
+
+/// Rows into a dense [count][stride] array, zero beyond `dim`.
+template <class C, class Arch, class T>
+void copy_rows(strided_rows<T> rows, std::int64_t count, std::int64_t dim, std::int64_t stride,
+               C* out) noexcept {
+  for (std::int64_t j = 0; j < count; ++j) {
+    for (std::int64_t d = 0; d < stride; d += simd::lanes<C, Arch>) {
+      simd::load_strided<C, Arch>(rows.at(j), rows.element, d, dim)
+          .store_aligned(out + j * stride + d);
+    }
+  }
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <seqmix/core/any_view.hpp>
+#include <seqmix/dispatch/feature_set.hpp>
+#include <seqmix/ops/softmax_attention/options.hpp>
+#include <seqmix/ops/softmax_attention/visibility.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+/// What a call of softmax_attention can ask of an implementation.
+enum class softmax_attention_feature {
+  causal,
+  window,
+  sink_tokens,
+  grouped_heads,
+  unequal_dims,
+  varlen,
+  key_lengths,
+  lse,
+  f64,
+  f16,
+  bf16,
+  mixed_types,
+};
+
+constexpr const char* name(softmax_attention_feature f) noexcept {
+  constexpr const char* names[] = {"causal",
+                                   "window",
+                                   "sink_tokens",
+                                   "grouped_heads (H != HK)",
+                                   "unequal_dims (V != D)",
+                                   "varlen",
+                                   "key_lengths",
+                                   "lse",
+                                   "f64",
+                                   "f16",
+                                   "bf16",
+                                   "mixed_types"};
+  return names[static_cast<int>(f)];
+}
+
+/// The descriptor of one call: plain data, what every implementation and back-end reads. Packed
+/// sequences appear with a batch axis of extent 1.
+struct softmax_attention_problem {
+  static constexpr const char* operator_name = "softmax_attention";
+
+  any_view<4> q;   // [B, T, H, D]     packed: [1, total, H, D]
+  any_view<4> k;   // [B, S, HK, D]    packed: [1, total, HK, D]
+  any_view<4> v;   // [B, S, HK, V]
+  any_out<4> o;    // [B, T, H, V]
+  any_out<3> lse;  // [B, H, T]        not given: not wanted
+
+  bool packed = false;
+  std::int64_t sequences = 0;
+  any_view<1> q_offsets;  // [sequences + 1], packed only
+  any_view<1> k_offsets;  // [sequences + 1], packed only
+  any_view<1> k_lengths;  // [sequences]; not given: every key counts
+  std::int64_t max_q = 0;
+  std::int64_t max_k = 0;
+
+  double scale = 1;
+  bool causal = false;
+  attention_window window;
+  std::int64_t sink_tokens = 0;
+
+  dispatch::feature_set<softmax_attention_feature> required;
+
+  constexpr std::int64_t heads() const noexcept { return q.extents[2]; }
+  constexpr std::int64_t kv_heads() const noexcept { return k.extents[2]; }
+  constexpr std::int64_t group() const noexcept {
+    return kv_heads() == 0 ? 1 : heads() / kv_heads();
+  }
+  constexpr std::int64_t key_dim() const noexcept { return q.extents[3]; }
+  constexpr std::int64_t value_dim() const noexcept { return v.extents[3]; }
+};
+
+namespace detail {
+
+/// Where one sequence lies in the tensors, and its mask.
+struct attention_sequence {
+  std::int64_t batch;    // index on the batch axis
+  std::int64_t q_begin;  // first row on the time axis
+  std::int64_t k_begin;
+  visibility mask;
+};
+
+/// Sequence b of a problem whose offsets are on the host.
+SEQMIX_ALWAYS_INLINE attention_sequence sequence_at(const softmax_attention_problem& p,
+                                                    std::int64_t b) noexcept {
+  attention_sequence s{
+      b, 0, 0, {p.q.extents[1], p.k.extents[1], p.causal, p.window, p.sink_tokens}};
+  if (p.packed) {
+    s.batch = 0;
+    s.q_begin = index_at(p.q_offsets, b);
+    s.k_begin = index_at(p.k_offsets, b);
+    s.mask.queries = index_at(p.q_offsets, b + 1) - s.q_begin;
+    s.mask.keys = index_at(p.k_offsets, b + 1) - s.k_begin;
+  }
+  if (p.k_lengths.given()) {
+    s.mask.keys = index_at(p.k_lengths, b);
+  }
+  return s;
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <numbers>
+#include <seqmix/common/online_softmax.hpp>
+#include <seqmix/ops/softmax_attention/pack.hpp>
+#include <seqmix/ops/softmax_attention/problem.hpp>
+#include <seqmix/ops/softmax_attention/typed.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// The query rows that share one key-value head of one sequence. Row r is token r / group of query
+/// head kv_head * group + r % group: the heads of a group lie side by side, so that one pass over
+/// the keys serves them all, and rows that are near each other have nearly the same mask.
+template <class TQ, class TK, class TV, class TO>
+struct query_rows {
+  const softmax_attention_problem& problem;
+  typed_attention<TQ, TK, TV, TO> tensors;
+  attention_sequence sequence;
+  std::int64_t kv_head;
+  std::int64_t group;
+
+  SEQMIX_ALWAYS_INLINE query_rows(const softmax_attention_problem& p, std::int64_t index,
+                                  std::int64_t head) noexcept
+      : problem(p), tensors(p), sequence(sequence_at(p, index)), kv_head(head), group(p.group()) {}
+
+  SEQMIX_ALWAYS_INLINE std::int64_t count() const noexcept { return sequence.mask.queries * group; }
+  SEQMIX_ALWAYS_INLINE key_ranges visible(std::int64_t r) const noexcept {
+    return sequence.mask.row(r / group);
+  }
+
+  SEQMIX_ALWAYS_INLINE strided_rows<TQ> query(std::int64_t r) const noexcept {
+    return {
+        &tensors.q(sequence.batch, sequence.q_begin + r / group, kv_head * group + r % group, 0), 0,
+        tensors.q.stride(3)};
+  }
+  SEQMIX_ALWAYS_INLINE strided_rows<TK> keys(std::int64_t from) const noexcept {
+    return {&tensors.k(sequence.batch, sequence.k_begin + from, kv_head, 0), tensors.k.stride(1),
+            tensors.k.stride(3)};
+  }
+  SEQMIX_ALWAYS_INLINE strided_rows<TV> values(std::int64_t from) const noexcept {
+    return {&tensors.v(sequence.batch, sequence.k_begin + from, kv_head, 0), tensors.v.stride(1),
+            tensors.v.stride(3)};
+  }
+
+  /// What queries are multiplied by when they are packed: scores then are exponents of two.
+  template <class C>
+  SEQMIX_ALWAYS_INLINE C query_factor() const noexcept {
+    return static_cast<C>(problem.scale * std::numbers::log2e);
+  }
+
+  /// Writes the results of row r from its weight sum and its accumulated values, which are padded
+  /// to a whole register.
+  template <class C, class Arch>
+  SEQMIX_ALWAYS_INLINE void finish(std::int64_t r, C maximum, C sum,
+                                   const C* values) const noexcept {
+    using V = simd::vec<C, Arch>;
+    const std::int64_t token = sequence.q_begin + r / group;
+    const std::int64_t head = kv_head * group + r % group;
+    TO* out = &tensors.o(sequence.batch, token, head, 0);
+    const std::int64_t dim = problem.value_dim();
+    for (std::int64_t c = 0; c < dim; c += simd::lanes<C, Arch>) {
+      const V value = sum == C(0) ? V(C(0)) : V::load_unaligned(values + c) / V(sum);
+      simd::store_strided<C, Arch>(value, out, tensors.o.stride(3), c, dim);
+    }
+    // With no weight at all the logarithm gives minus infinity, as it must.
+    write_lse(problem.lse, sequence.batch, head, token,
+              static_cast<double>(softmax_reference(maximum)) * std::numbers::ln2 +
+                  std::log(static_cast<double>(sum)));
+  }
+};
+
+/// The part of a strip's rows that one block of keys concerns.
+struct block_cover {
+  std::int64_t begin;  // hull of the keys that any row sees
+  std::int64_t end;
+  bool full;  // every row sees the whole hull
+
+  SEQMIX_ALWAYS_INLINE bool empty() const noexcept { return begin >= end; }
+};
+
+/// A row's visible keys inside a block: at most two runs, empty ones included.
+struct clipped_ranges {
+  std::int64_t sink_begin, sink_end, begin, end;
+
+  SEQMIX_ALWAYS_INLINE clipped_ranges(key_ranges r, std::int64_t from, std::int64_t to) noexcept
+      : sink_begin(from),
+        sink_end(r.sink_end < to ? r.sink_end : to),
+        begin(r.begin < from ? from
+              : r.begin > to ? to
+                             : r.begin),
+        end(r.end < to ? r.end : to) {
+    sink_end = sink_end < sink_begin ? sink_begin : sink_end;
+    end = end < begin ? begin : end;
+  }
+};
+
+/// What rows [first, first + count) see of the keys [from, to).
+template <class Rows>
+SEQMIX_ALWAYS_INLINE block_cover cover(const Rows& rows, std::int64_t first, std::int64_t count,
+                                       std::int64_t from, std::int64_t to) noexcept {
+  if (rows.sequence.mask.sink_tokens == 0) {
+    // One run a row, and both its ends only move right from row to row.
+    const clipped_ranges top(rows.visible(first), from, to);
+    const clipped_ranges bottom(rows.visible(first + count - 1), from, to);
+    return {top.begin, bottom.end, bottom.begin <= top.begin && top.end >= bottom.end};
+  }
+  block_cover hull{to, from, true};
+  for (std::int64_t r = first; r < first + count; ++r) {
+    const clipped_ranges c(rows.visible(r), from, to);
+    if (c.sink_end > c.sink_begin) {
+      hull.begin = from;
+      hull.end = c.sink_end > hull.end ? c.sink_end : hull.end;
+    }
+    if (c.end > c.begin) {
+      hull.begin = c.begin < hull.begin ? c.begin : hull.begin;
+      hull.end = c.end > hull.end ? c.end : hull.end;
+    }
+  }
+  for (std::int64_t r = first; r < first + count; ++r) {
+    const clipped_ranges c(rows.visible(r), from, to);
+    hull.full &= (c.begin <= hull.begin && c.end >= hull.end) ||
+                 (c.sink_begin <= hull.begin && c.sink_end >= hull.end);
+  }
+  return hull;
+}
+
+/// Scores of keys [from, to), of which row sees `c` only: the others become minus infinity.
+template <class C>
+SEQMIX_ALWAYS_INLINE void mask_scores(C* score, clipped_ranges c, std::int64_t from,
+                                      std::int64_t to) noexcept {
+  constexpr C hidden = -std::numeric_limits<C>::infinity();
+  const std::int64_t gap_end = c.end > c.begin ? c.begin : to;
+  for (std::int64_t j = c.sink_end > from ? c.sink_end : from; j < gap_end; ++j) {
+    score[j - from] = hidden;
+  }
+  for (std::int64_t j = c.end > c.begin ? c.end : to; j < to; ++j) {
+    score[j - from] = hidden;
+  }
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <seqmix/ops/softmax_attention/flash.hpp>
+#include <seqmix/simd/dot.hpp>
+
+// The algorithm for few query rows against many keys (decode). The keys of a sequence are cut into
+// granules; a task streams one granule past all rows of one key-value head, reading keys and values
+// where they lie, and leaves a partial result; partial results merge in the order of the granules.
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Query rows of a key-value head up to which this algorithm is the default.
+inline constexpr std::int64_t split_kv_rows = 16;
+/// Query rows that it takes at most, when it is pinned.
+inline constexpr std::int64_t split_kv_most_rows = 128;
+/// Keys of which scores are held at a time.
+inline constexpr std::int64_t split_kv_block = 64;
+
+/// Keys in a granule: from the sequence's own length alone, so that its bits depend on nothing
+/// else.
+constexpr std::int64_t granule_keys(std::int64_t keys) noexcept {
+  std::int64_t granule = 64;
+  while (granule < 512 && granule * 16 < keys) {
+    granule *= 2;
+  }
+  return granule;
+}
+
+constexpr std::int64_t granule_count(std::int64_t keys) noexcept {
+  const std::int64_t granule = granule_keys(keys);
+  return keys == 0 ? 1 : (keys + granule - 1) / granule;
+}
+
+/// A worker's scratch for one granule.
+template <class C, class Arch>
+struct split_scratch {
+  static constexpr std::int64_t columns = simd::tile_shape<Arch>::template columns<C>;
+
+  std::int64_t key_width;
+  std::int64_t value_width;
+  C* queries;                     // [rows][key_width], scaled
+  C* values;                      // [rows][value_width], accumulated
+  softmax_state<C, Arch>* state;  // [rows]
+  C* scores;                      // [strip][score_stride]
+  C* key_rows;                    // [block][key_width], for keys that cannot be read in place
+  C* value_rows;                  // [block][value_width], likewise
+
+  split_scratch(scratch_layout& layout, std::int64_t rows, std::int64_t key_dim,
+                std::int64_t value_dim) noexcept
+      : key_width(round_up(key_dim, simd::lanes<C, Arch>)),
+        value_width(round_up(value_dim, columns)) {
+    rows = round_up(rows, simd::tile_shape<Arch>::rows);
+    queries = layout.take<C>(rows * key_width);
+    values = layout.take<C>(rows * value_width);
+    state = layout.take<softmax_state<C, Arch>>(rows);
+    scores = layout.take<C>(simd::tile_shape<Arch>::rows * score_stride);
+    key_rows = layout.take<C>(split_kv_block * key_width);
+    value_rows = layout.take<C>(split_kv_block * value_width);
+  }
+};
+
+/// Elements of one row of a partial result: maximum, weight sum, and the values padded to whole
+/// registers of any architecture.
+constexpr std::int64_t partial_width(std::int64_t value_dim) noexcept {
+  return 2 + round_up(value_dim, 16);
+}
+
+/// `Rows` rows against the keys [begin, end) of one block, `keys` and `values` addressed from
+/// begin.
+template <int Rows, class C, class Arch, class Q, class K, class V>
+void split_strip(const Q& rows, const split_scratch<C, Arch>& s, std::int64_t first,
+                 std::int64_t count, std::int64_t begin, std::int64_t end, const K* keys,
+                 std::int64_t key_step, const V* values, std::int64_t value_step) noexcept {
+  using Vec = simd::vec<C, Arch>;
+  constexpr int width = simd::tile_shape<Arch>::width;
+  constexpr int w = simd::lanes<C, Arch>;
+  constexpr std::int64_t columns = split_scratch<C, Arch>::columns;
+  const std::int64_t n = end - begin;
+  const std::int64_t padded = round_up(n, w);
+  const block_cover c = cover(rows, first, count, begin, end);
+  if (c.empty()) {
+    return;
+  }
+  simd::dot_rows<C, Arch>(s.queries + first * s.key_width, s.key_width, count, keys, key_step, n,
+                          s.key_width, s.scores, score_stride);
+  C factor[Rows];
+  for (std::int64_t r = 0; r < Rows; ++r) {
+    C* score = s.scores + r * score_stride;
+    factor[r] = C(1);
+    if (r < count) {
+      mask_scores(score, clipped_ranges(rows.visible(first + r), begin, end), begin,
+                  begin + padded);
+      factor[r] = online_softmax<C, Arch>(score, padded, s.state[first + r]);
+    }
+  }
+  for (std::int64_t c0 = 0; c0 < s.value_width; c0 += columns) {
+    C* out = s.values + first * s.value_width + c0;
+    Vec acc[Rows][width];
+    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      simd::unroll<width>([&](auto x) __attribute__((always_inline)) {
+        acc[r][x] = Vec::load_aligned(out + r * s.value_width + x * w) * Vec(factor[r]);
+      });
+    });
+    if (c.full) {
+      simd::multiply_add<Rows, width, C, Arch>(acc, s.scores + (c.begin - begin), score_stride, 1,
+                                               values + (c.begin - begin) * value_step + c0,
+                                               value_step, c.end - c.begin);
+    }
+    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      simd::unroll<width>([&](auto x) __attribute__((always_inline)) {
+        acc[r][x].store_aligned(out + r * s.value_width + x * w);
+      });
+    });
+    // Rows with different masks add the keys that they see, each alone: a weight of zero would not
+    // keep out a non-finite value.
+    for (std::int64_t r = 0; !c.full && r < count; ++r) {
+      add_visible<C, Arch>(clipped_ranges(rows.visible(first + r), begin, end),
+                           s.scores + r * score_stride - begin, values + c0 - begin * value_step,
+                           value_step, out + r * s.value_width);
+    }
+  }
+}
+
+/// Streams the keys [begin, end) past all rows and leaves their states and values in the scratch.
+template <class C, class Arch, class TQ, class TK, class TV, class TO>
+void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t begin, std::int64_t end,
+                const split_scratch<C, Arch>& s) noexcept {
+  constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
+  const std::int64_t key_dim = rows.problem.key_dim();
+  const std::int64_t value_dim = rows.problem.value_dim();
+  const std::int64_t count = rows.count();
+  const C scale = rows.template query_factor<C>();
+  for (std::int64_t r = 0; r < count; ++r) {
+    const auto query = rows.query(r);
+    for (std::int64_t d = 0; d < s.key_width; ++d) {
+      s.queries[r * s.key_width + d] =
+          d < key_dim ? widen<C>(query.data[d * query.element]) * scale : C(0);
+    }
+  }
+  for (std::int64_t r = 0; r < round_up(count, strip); ++r) {
+    s.state[r] = softmax_state<C, Arch>{};
+  }
+  for (std::int64_t i = 0; i < round_up(count, strip) * s.value_width; ++i) {
+    s.values[i] = C(0);
+  }
+  for (std::int64_t i = 0; i < strip * score_stride; ++i) {
+    s.scores[i] = C(0);  // missing rows of a strip weigh nothing
+  }
+
+  const bool keys_in_place = rows.keys(0).element == 1 && s.key_width == key_dim;
+  const bool values_in_place = rows.values(0).element == 1 && s.value_width == value_dim;
+  for (std::int64_t from = begin; from < end; from += split_kv_block) {
+    const std::int64_t to = from + split_kv_block < end ? from + split_kv_block : end;
+    const block_cover all = cover(rows, 0, count, from, to);
+    if (all.empty()) {
+      continue;
+    }
+    const strided_rows<TK> k = rows.keys(from);
+    const strided_rows<TV> v = rows.values(from);
+    if (!keys_in_place) {
+      copy_rows<C, Arch>(k, to - from, key_dim, s.key_width, s.key_rows);
+    }
+    if (!values_in_place) {
+      copy_rows<C, Arch>(v, to - from, value_dim, s.value_width, s.value_rows);
+    }
+    for (std::int64_t first = 0; first < count; first += strip) {
+      const std::int64_t in_strip = count - first < strip ? count - first : strip;
+      with_strip_rows<Arch>(in_strip, [&](auto strip_rows) {
+        constexpr int n = decltype(strip_rows)::value;
+        const auto with_values = [&](const auto* keys, std::int64_t key_step) {
+          if (values_in_place) {
+            split_strip<n, C, Arch>(rows, s, first, in_strip, from, to, keys, key_step, v.data,
+                                    v.row);
+          } else {
+            split_strip<n, C, Arch>(rows, s, first, in_strip, from, to, keys, key_step,
+                                    s.value_rows, s.value_width);
+          }
+        };
+        if (keys_in_place) {
+          with_values(k.data, k.row);
+        } else {
+          with_values(s.key_rows, s.key_width);
+        }
+      });
+    }
+  }
+}
+
+/// Keeps a granule's result: per row the maximum, the weight sum and the values.
+template <class C, class Arch>
+void store_partial(const split_scratch<C, Arch>& s, std::int64_t count, std::int64_t value_dim,
+                   C* partial) noexcept {
+  for (std::int64_t r = 0; r < count; ++r, partial += partial_width(value_dim)) {
+    partial[0] = s.state[r].maximum;
+    partial[1] = simd::sum_lanes<C, Arch>(s.state[r].sum);
+    for (std::int64_t c = 0; c < value_dim; ++c) {
+      partial[2 + c] = s.values[r * s.value_width + c];
+    }
+    for (std::int64_t c = value_dim; c < partial_width(value_dim) - 2; ++c) {
+      partial[2 + c] = C(0);
+    }
+  }
+}
+
+/// Merges the granules' partial results of row r in their order, into the first granule's place.
+/// `step` is the distance between granules. A granule in which the row saw nothing adds nothing.
+template <class C, class Arch>
+void merge_partials(C* first, std::int64_t step, std::int64_t granules,
+                    std::int64_t value_dim) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr C none = -std::numeric_limits<C>::infinity();
+  C maximum = none;
+  for (std::int64_t g = 0; g < granules; ++g) {
+    maximum = first[g * step] > maximum ? first[g * step] : maximum;
+  }
+  const V reference(softmax_reference(maximum));
+  for (std::int64_t g = 0; g < granules; ++g) {
+    const C* part = first + g * step;
+    if (part[0] == none && part[1] == C(0)) {
+      if (g == 0) {
+        for (std::int64_t c = 0; c < value_dim + 1; ++c) {
+          first[1 + c] = C(0);
+        }
+      }
+      continue;
+    }
+    alignas(64) C lane[simd::lanes<C, Arch>];
+    simd::exp2<C, Arch>(V(part[0]) - reference).store_aligned(lane);
+    for (std::int64_t c = 0; c < value_dim + 1; ++c) {
+      first[1 + c] = (g == 0 ? C(0) : first[1 + c]) + lane[0] * part[1 + c];
+    }
+  }
+  first[0] = maximum;
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

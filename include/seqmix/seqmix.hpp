@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Everything but the opt-in headers: <seqmix/openmp.hpp> and <seqmix/interop/...>.
+#include <seqmix/core/version.hpp>
+#include <seqmix/ops/merge_attention/merge_attention.hpp>
+#include <seqmix/ops/rope/rope.hpp>
+#include <seqmix/ops/softmax_attention/softmax_attention.hpp>

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <seqmix/core/convert.hpp>
+#include <seqmix/simd/arch.hpp>
+#include <type_traits>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace simd {
+
+namespace detail {
+
+// Spelled out by width: g++ 12 mishandles a vector_size that depends on a template parameter.
+typedef std::uint16_t u16x4 __attribute__((vector_size(8)));
+typedef std::uint16_t u16x8 __attribute__((vector_size(16)));
+typedef std::uint16_t u16x16 __attribute__((vector_size(32)));
+typedef std::uint32_t u32x4 __attribute__((vector_size(16)));
+typedef std::uint32_t u32x8 __attribute__((vector_size(32)));
+typedef std::uint32_t u32x16 __attribute__((vector_size(64)));
+
+template <int Lanes>
+using u16_words =
+    std::conditional_t<Lanes == 4, u16x4, std::conditional_t<Lanes == 8, u16x8, u16x16>>;
+template <int Lanes>
+using u32_words =
+    std::conditional_t<Lanes == 4, u32x4, std::conditional_t<Lanes == 8, u32x8, u32x16>>;
+
+/// `lanes` 16-bit words, each widened to 32 bits, as a register of floats to reinterpret.
+template <class Arch>
+struct half_words {
+  using u16 = u16_words<lanes<float, Arch>>;
+  using u32 = u32_words<lanes<float, Arch>>;
+
+  static SEQMIX_ALWAYS_INLINE u32 load(const void* p) noexcept {
+    u16 words;
+    __builtin_memcpy(&words, p, sizeof(words));
+    return __builtin_convertvector(words, u32);
+  }
+  static SEQMIX_ALWAYS_INLINE vec<float, Arch> as_float(u32 bits) noexcept {
+    vec<float, Arch> x;
+    static_assert(sizeof(x) == sizeof(bits));
+    __builtin_memcpy(&x, &bits, sizeof(x));
+    return x;
+  }
+};
+
+template <class Arch>
+SEQMIX_ALWAYS_INLINE vec<float, Arch> load_half(const bf16* p) noexcept {
+  using words = half_words<Arch>;
+  return words::as_float(words::load(p) << 16);
+}
+
+template <class Arch>
+SEQMIX_ALWAYS_INLINE vec<float, Arch> load_half(const f16* p) noexcept {
+#if defined(__F16C__)
+  if constexpr ((Arch::features & feature_f16c) != 0 && lanes<float, Arch> == 4) {
+    return _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  } else if constexpr ((Arch::features & feature_f16c) != 0 && lanes<float, Arch> == 8) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#if defined(__AVX512F__)
+  } else if constexpr (lanes<float, Arch> == 16) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#endif
+  } else
+#endif
+  {
+    // A half shifted into float's place is the value times 2^-112, subnormals included.
+    using words = half_words<Arch>;
+    using V = vec<float, Arch>;
+    const auto half = words::load(p);
+    const V magnitude = words::as_float((half & 0x7fffu) << 13) * V(0x1p112f);
+    typename words::u32 bits;
+    __builtin_memcpy(&bits, &magnitude, sizeof(bits));
+    // Infinity and NaN come out as 65536 and above: give them float's exponent.
+    bits |= ((half & 0x7c00u) == 0x7c00u) & 0x7f800000u;
+    return words::as_float(bits | ((half & 0x8000u) << 16));
+  }
+}
+
+}  // namespace detail
+
+/// A register of consecutive elements in the compute type.
+template <class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE vec<C, Arch> load(const T* p) noexcept {
+  if constexpr (std::is_same_v<T, C>) {
+    return vec<C, Arch>::load_unaligned(p);
+  } else if constexpr (std::is_same_v<C, float> && sizeof(T) == 2) {
+    return detail::load_half<Arch>(p);
+  } else {
+    alignas(64) C lane[lanes<C, Arch>];
+    for (int i = 0; i < lanes<C, Arch>; ++i) {
+      lane[i] = seqmix::detail::widen<C>(p[i]);
+    }
+    return vec<C, Arch>::load_aligned(lane);
+  }
+}
+
+/// Elements [i, i + lanes) of a strided row of `n`; lanes past the end are zero and their memory is
+/// not touched.
+template <class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE vec<C, Arch> load_strided(const T* row, std::int64_t stride, std::int64_t i,
+                                               std::int64_t n) noexcept {
+  constexpr int w = lanes<C, Arch>;
+  if (stride == 1 && i + w <= n) {
+    return load<C, Arch>(row + i);
+  }
+  alignas(64) C lane[w] = {};
+  for (std::int64_t j = 0; j < w && i + j < n; ++j) {
+    lane[j] = seqmix::detail::widen<C>(row[(i + j) * stride]);
+  }
+  return vec<C, Arch>::load_aligned(lane);
+}
+
+/// The counterpart: writes the elements [i, i + lanes) that exist, in the storage type.
+template <class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE void store_strided(vec<C, Arch> x, T* row, std::int64_t stride, std::int64_t i,
+                                        std::int64_t n) noexcept {
+  constexpr int w = lanes<C, Arch>;
+  if constexpr (std::is_same_v<T, C>) {
+    if (stride == 1 && i + w <= n) {
+      x.store_unaligned(row + i);
+      return;
+    }
+  }
+  alignas(64) C lane[w];
+  x.store_aligned(lane);
+  for (std::int64_t j = 0; j < w && i + j < n; ++j) {
+    row[(i + j) * stride] = seqmix::detail::narrow<T>(lane[j]);
+  }
+}
+
+}  // namespace simd
+
+SEQMIX_END_NAMESPACE
