@@ -86,6 +86,9 @@ tensor_view<T, Rank> from_dlpack(const DLTensor& t) {
                     "axis " + std::to_string(a) + " = " + std::to_string(extents[a]));
     }
     strides[a] = t.strides == nullptr ? step : t.strides[a];
+    if (extents[a] != 0 && step > INT64_MAX / extents[a]) {
+      return refuse("shape", "a number of elements that 64 bits hold", detail::shape_text(extents));
+    }
     step *= extents[a];
   }
   if (t.data == nullptr) {

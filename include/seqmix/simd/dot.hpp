@@ -72,17 +72,22 @@ SEQMIX_ALWAYS_INLINE void dot_tile(const C* queries, std::int64_t query_step, co
 }  // namespace detail
 
 /// out[r][j] = queries[r] . keys[j] for `rows` rows and `count` keys read where they lie. `dim` is
-/// a multiple of the lanes; queries are aligned.
-template <class C, class Arch, class K>
+/// a multiple of the lanes; queries are aligned. `before(j)` is called once for each key, shortly
+/// before the first row meets it: the place for prefetches.
+template <class C, class Arch, class K, class F>
 SEQMIX_ALWAYS_INLINE void dot_rows(const C* queries, std::int64_t query_step, std::int64_t rows,
                                    const K* keys, std::int64_t key_step, std::int64_t count,
-                                   std::int64_t dim, C* out, std::int64_t out_step) noexcept {
+                                   std::int64_t dim, C* out, std::int64_t out_step,
+                                   F&& before) noexcept {
   constexpr int w = lanes<C, Arch>;
   const auto run = [&](auto tile, std::int64_t r) __attribute__((always_inline)) {
     constexpr int n = decltype(tile)::value;
     constexpr int columns = w / n;
     for (std::int64_t j = 0; j < count; j += columns) {
       const std::int64_t valid = count - j < columns ? count - j : columns;
+      for (std::int64_t c = 0; r == 0 && c < valid; ++c) {
+        before(j + c);
+      }
       const K* row[columns];
       for (std::int64_t c = 0; c < columns; ++c) {
         row[c] = keys + (j + (c < valid ? c : 0)) * key_step;

@@ -55,22 +55,23 @@ struct flash_scratch {
   }
 };
 
-/// One row's weighted values over its two runs of visible keys; `weights` and `values` are
-/// addressed by key.
+/// Adds one row's weighted values over its two runs of visible keys. `weights` and `values` start
+/// at key `origin`.
 template <class C, class Arch, class B>
-void add_visible(clipped_ranges keys, const C* weights, const B* values, std::int64_t step,
-                 C* out) noexcept {
+void add_visible(clipped_ranges keys, std::int64_t origin, const C* weights, const B* values,
+                 std::int64_t step, C* out) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr int width = simd::tile_shape<Arch>::width;
   constexpr int w = simd::lanes<C, Arch>;
   V acc[1][width];
   simd::unroll<width>(
       [&](auto c) __attribute__((always_inline)) { acc[0][c] = V::load_aligned(out + c * w); });
-  simd::multiply_add<1, width, C, Arch>(acc, weights + keys.sink_begin, 0, 1,
-                                        values + keys.sink_begin * step, step,
-                                        keys.sink_end - keys.sink_begin);
-  simd::multiply_add<1, width, C, Arch>(acc, weights + keys.begin, 0, 1, values + keys.begin * step,
-                                        step, keys.end - keys.begin);
+  const auto add = [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
+    simd::multiply_add<1, width, C, Arch>(acc, weights + (begin - origin), 0, 1,
+                                          values + (begin - origin) * step, step, end - begin);
+  };
+  add(keys.sink_begin, keys.sink_end);
+  add(keys.begin, keys.end);
   simd::unroll<width>([&](auto c)
                           __attribute__((always_inline)) { acc[0][c].store_aligned(out + c * w); });
 }
@@ -154,8 +155,7 @@ void flash_strip(const QueryRows& rows, const flash_scratch<C, Arch>& s, std::in
     });
     for (std::int64_t r = 0; r < count; ++r) {
       const clipped_ranges c(rows.visible(first + r), cover.begin, cover.end);
-      add_visible<C, Arch>(c, s.scores + r * score_stride - from,
-                           s.value_panels + c0 * block - block_begin * columns, columns,
+      add_visible<C, Arch>(c, cover.begin, weights + r * score_stride, panel, columns,
                            out + r * value_width);
     }
   }

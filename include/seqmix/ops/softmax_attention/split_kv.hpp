@@ -68,29 +68,43 @@ constexpr std::int64_t partial_width(std::int64_t value_dim) noexcept {
   return 2 + round_up(value_dim, 16);
 }
 
-/// `Rows` rows against the keys [begin, end) of one block, `keys` and `values` addressed from
-/// begin.
-template <int Rows, class C, class Arch, class Q, class K, class V>
+/// Asks for a row of memory ahead of its use.
+template <class T>
+SEQMIX_ALWAYS_INLINE void prefetch_row(const T* row, std::int64_t elements) noexcept {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  for (std::int64_t i = 0; i < elements; i += line) {
+    __builtin_prefetch(row + i);
+  }
+}
+
+/// Rows that can be read as they lie: a unit stride inside a row of whole registers.
+template <class T>
+struct dense_rows {
+  const T* data;
+  std::int64_t step;
+};
+
+/// `Rows` rows against the keys [begin, end) of one block; `keys` and `values` start at begin.
+template <int Rows, class C, class Arch, class Q, class K, class V, class F>
 void split_strip(const Q& rows, const split_scratch<C, Arch>& s, std::int64_t first,
-                 std::int64_t count, std::int64_t begin, std::int64_t end, const K* keys,
-                 std::int64_t key_step, const V* values, std::int64_t value_step) noexcept {
+                 std::int64_t count, std::int64_t begin, std::int64_t end, dense_rows<K> keys,
+                 dense_rows<V> values, F&& before) noexcept {
   using Vec = simd::vec<C, Arch>;
   constexpr int width = simd::tile_shape<Arch>::width;
   constexpr int w = simd::lanes<C, Arch>;
   constexpr std::int64_t columns = split_scratch<C, Arch>::columns;
-  const std::int64_t n = end - begin;
-  const std::int64_t padded = round_up(n, w);
   const block_cover c = cover(rows, first, count, begin, end);
   if (c.empty()) {
     return;
   }
-  simd::dot_rows<C, Arch>(s.queries + first * s.key_width, s.key_width, count, keys, key_step, n,
-                          s.key_width, s.scores, score_stride);
+  simd::dot_rows<C, Arch>(s.queries + first * s.key_width, s.key_width, count, keys.data, keys.step,
+                          end - begin, s.key_width, s.scores, score_stride, before);
   C factor[Rows];
   for (std::int64_t r = 0; r < Rows; ++r) {
     C* score = s.scores + r * score_stride;
     factor[r] = C(1);
     if (r < count) {
+      const std::int64_t padded = round_up(end - begin, w);
       mask_scores(score, clipped_ranges(rows.visible(first + r), begin, end), begin,
                   begin + padded);
       factor[r] = online_softmax<C, Arch>(score, padded, s.state[first + r]);
@@ -106,8 +120,8 @@ void split_strip(const Q& rows, const split_scratch<C, Arch>& s, std::int64_t fi
     });
     if (c.full) {
       simd::multiply_add<Rows, width, C, Arch>(acc, s.scores + (c.begin - begin), score_stride, 1,
-                                               values + (c.begin - begin) * value_step + c0,
-                                               value_step, c.end - c.begin);
+                                               values.data + (c.begin - begin) * values.step + c0,
+                                               values.step, c.end - c.begin);
     }
     simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
       simd::unroll<width>([&](auto x) __attribute__((always_inline)) {
@@ -117,10 +131,34 @@ void split_strip(const Q& rows, const split_scratch<C, Arch>& s, std::int64_t fi
     // Rows with different masks add the keys that they see, each alone: a weight of zero would not
     // keep out a non-finite value.
     for (std::int64_t r = 0; !c.full && r < count; ++r) {
-      add_visible<C, Arch>(clipped_ranges(rows.visible(first + r), begin, end),
-                           s.scores + r * score_stride - begin, values + c0 - begin * value_step,
-                           value_step, out + r * s.value_width);
+      add_visible<C, Arch>(clipped_ranges(rows.visible(first + r), begin, end), begin,
+                           s.scores + r * score_stride, values.data + c0, values.step,
+                           out + r * s.value_width);
     }
+  }
+}
+
+/// Scaled queries, empty states.
+template <class C, class Arch, class Q>
+void start_split(const Q& rows, const split_scratch<C, Arch>& s) noexcept {
+  constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
+  const std::int64_t padded = round_up(rows.count(), strip);
+  const C scale = rows.template query_factor<C>();
+  for (std::int64_t r = 0; r < rows.count(); ++r) {
+    const auto query = rows.query(r);
+    for (std::int64_t d = 0; d < s.key_width; ++d) {
+      s.queries[r * s.key_width + d] =
+          d < rows.problem.key_dim() ? widen<C>(query.data[d * query.element]) * scale : C(0);
+    }
+  }
+  for (std::int64_t r = 0; r < padded; ++r) {
+    s.state[r] = softmax_state<C, Arch>{};
+  }
+  for (std::int64_t i = 0; i < padded * s.value_width; ++i) {
+    s.values[i] = C(0);
+  }
+  for (std::int64_t i = 0; i < strip * score_stride; ++i) {
+    s.scores[i] = C(0);  // missing rows of a strip weigh nothing
   }
 }
 
@@ -131,31 +169,13 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t begin, std:
   constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
   const std::int64_t key_dim = rows.problem.key_dim();
   const std::int64_t value_dim = rows.problem.value_dim();
-  const std::int64_t count = rows.count();
-  const C scale = rows.template query_factor<C>();
-  for (std::int64_t r = 0; r < count; ++r) {
-    const auto query = rows.query(r);
-    for (std::int64_t d = 0; d < s.key_width; ++d) {
-      s.queries[r * s.key_width + d] =
-          d < key_dim ? widen<C>(query.data[d * query.element]) * scale : C(0);
-    }
-  }
-  for (std::int64_t r = 0; r < round_up(count, strip); ++r) {
-    s.state[r] = softmax_state<C, Arch>{};
-  }
-  for (std::int64_t i = 0; i < round_up(count, strip) * s.value_width; ++i) {
-    s.values[i] = C(0);
-  }
-  for (std::int64_t i = 0; i < strip * score_stride; ++i) {
-    s.scores[i] = C(0);  // missing rows of a strip weigh nothing
-  }
+  const bool keys_in_place = rows.tensors.k.stride(3) == 1 && s.key_width == key_dim;
+  const bool values_in_place = rows.tensors.v.stride(3) == 1 && s.value_width == value_dim;
+  start_split(rows, s);
 
-  const bool keys_in_place = rows.keys(0).element == 1 && s.key_width == key_dim;
-  const bool values_in_place = rows.values(0).element == 1 && s.value_width == value_dim;
   for (std::int64_t from = begin; from < end; from += split_kv_block) {
     const std::int64_t to = from + split_kv_block < end ? from + split_kv_block : end;
-    const block_cover all = cover(rows, 0, count, from, to);
-    if (all.empty()) {
+    if (cover(rows, 0, rows.count(), from, to).empty()) {
       continue;
     }
     const strided_rows<TK> k = rows.keys(from);
@@ -166,23 +186,32 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t begin, std:
     if (!values_in_place) {
       copy_rows<C, Arch>(v, to - from, value_dim, s.value_width, s.value_rows);
     }
-    for (std::int64_t first = 0; first < count; first += strip) {
-      const std::int64_t in_strip = count - first < strip ? count - first : strip;
-      with_strip_rows<Arch>(in_strip, [&](auto strip_rows) {
+    for (std::int64_t first = 0; first < rows.count(); first += strip) {
+      const std::int64_t count = rows.count() - first < strip ? rows.count() - first : strip;
+      // While scores are computed, this block's values and the next one's keys are on their way.
+      const auto before = [&](std::int64_t j) __attribute__((always_inline)) {
+        if (values_in_place && first == 0) {
+          prefetch_row(v.at(j), value_dim);
+        }
+        if (keys_in_place && first == 0 && to + j < end) {
+          prefetch_row(k.at(split_kv_block + j), key_dim);
+        }
+      };
+      with_strip_rows<Arch>(count, [&](auto strip_rows) {
         constexpr int n = decltype(strip_rows)::value;
-        const auto with_values = [&](const auto* keys, std::int64_t key_step) {
+        const auto with_keys = [&](auto keys) {
           if (values_in_place) {
-            split_strip<n, C, Arch>(rows, s, first, in_strip, from, to, keys, key_step, v.data,
-                                    v.row);
+            split_strip<n, C, Arch>(rows, s, first, count, from, to, keys,
+                                    dense_rows<TV>{v.data, v.row}, before);
           } else {
-            split_strip<n, C, Arch>(rows, s, first, in_strip, from, to, keys, key_step,
-                                    s.value_rows, s.value_width);
+            split_strip<n, C, Arch>(rows, s, first, count, from, to, keys,
+                                    dense_rows<C>{s.value_rows, s.value_width}, before);
           }
         };
         if (keys_in_place) {
-          with_values(k.data, k.row);
+          with_keys(dense_rows<TK>{k.data, k.row});
         } else {
-          with_values(s.key_rows, s.key_width);
+          with_keys(dense_rows<C>{s.key_rows, s.key_width});
         }
       });
     }
