@@ -121,9 +121,13 @@ class contract {
     return *this;
   }
 
-  /// An index vector: int32 or int64, given, of at least `least` entries.
-  contract& index_vector(const char* argument, const any_view<1>& v, std::int64_t least) {
+  /// An index vector: int32 or int64, of at least `least` entries, on the host if `on_host`.
+  contract& index_vector(const char* argument, const any_view<1>& v, std::int64_t least,
+                         bool on_host) {
     tensor(argument, v);
+    if (on_host && !v.memory.on_host()) {
+      return fail(argument, "host memory, beside host tensors", device_text(v.memory));
+    }
     if (v.extents[0] < least) {
       return fail(argument, "at least " + std::to_string(least) + " entries",
                   std::to_string(v.extents[0]));
@@ -135,8 +139,8 @@ class contract {
   /// Offsets of packed sequences: from 0, never falling, within `total`, no step above `longest`
   /// when that is given. Contents on a device cannot be read here: they need `longest`.
   contract& offsets(const char* argument, const any_view<1>& v, std::int64_t total,
-                    std::int64_t longest) {
-    index_vector(argument, v, 1);
+                    std::int64_t longest, bool on_host) {
+    index_vector(argument, v, 1, on_host);
     if (!holds()) {
       return *this;
     }
@@ -162,8 +166,8 @@ class contract {
   /// One length per sequence, each from 0 to `capacity(sequence)`.
   template <class F>
   contract& lengths(const char* argument, const any_view<1>& v, std::int64_t sequences,
-                    F capacity) {
-    index_vector(argument, v, 0);
+                    bool on_host, F capacity) {
+    index_vector(argument, v, 0, on_host);
     equal(argument, " entries", sequences, v.extents[0]);
     for (std::int64_t i = 0; holds() && v.memory.on_host() && i < sequences; ++i) {
       const std::int64_t length = index_at(v, i);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <numeric>
@@ -41,11 +40,18 @@ struct footprint {
         continue;
       }
       f.begin += stride < 0 ? stride * (v.extents[a] - 1) : 0;
-      f.axes[f.rank++] = {stride < 0 ? -stride : stride, v.extents[a]};
+      f.insert({stride < 0 ? -stride : stride, v.extents[a]});
     }
-    std::sort(f.axes.begin(), f.axes.begin() + static_cast<std::ptrdiff_t>(f.rank),
-              [](axis x, axis y) { return x.stride < y.stride; });
     return f;
+  }
+
+  /// Keeps the axes in the order of their strides.
+  void insert(axis added) noexcept {
+    std::size_t at = rank++;
+    for (; at > 0 && axes[at - 1].stride > added.stride; --at) {
+      axes[at] = axes[at - 1];
+    }
+    axes[at] = added;
   }
 
   /// Bytes from the first to past the last, counting only axes with strides below `limit`.

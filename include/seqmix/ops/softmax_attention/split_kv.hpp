@@ -39,8 +39,8 @@ template <class C, class Arch>
 struct split_scratch {
   static constexpr std::int64_t columns = simd::tile_shape<Arch>::template columns<C>;
 
-  std::int64_t key_width;
-  std::int64_t value_width;
+  std::int64_t key_width;         // padded key_dim
+  std::int64_t value_width;       // padded value_dim
   C* queries;                     // [rows][key_width], scaled
   C* values;                      // [rows][value_width], accumulated
   softmax_state<C, Arch>* state;  // [rows]
@@ -162,13 +162,16 @@ void start_split(const Q& rows, const split_scratch<C, Arch>& s) noexcept {
   }
 }
 
-/// Streams the keys [begin, end) past all rows and leaves their states and values in the scratch.
+/// Streams one granule of keys past all rows and leaves their states and values in the scratch.
 template <class C, class Arch, class TQ, class TK, class TV, class TO>
-void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t begin, std::int64_t end,
+void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
                 const split_scratch<C, Arch>& s) noexcept {
   constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
   const std::int64_t key_dim = rows.problem.key_dim();
   const std::int64_t value_dim = rows.problem.value_dim();
+  const std::int64_t keys = rows.sequence.mask.keys;
+  const std::int64_t begin = granule * granule_keys(keys);
+  const std::int64_t end = begin + granule_keys(keys) < keys ? begin + granule_keys(keys) : keys;
   const bool keys_in_place = rows.tensors.k.stride(3) == 1 && s.key_width == key_dim;
   const bool values_in_place = rows.tensors.v.stride(3) == 1 && s.value_width == value_dim;
   start_split(rows, s);
@@ -199,12 +202,12 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t begin, std:
       };
       with_strip_rows<Arch>(count, [&](auto strip_rows) {
         constexpr int n = decltype(strip_rows)::value;
-        const auto with_keys = [&](auto keys) {
+        const auto with_keys = [&](auto key_rows) {
           if (values_in_place) {
-            split_strip<n, C, Arch>(rows, s, first, count, from, to, keys,
+            split_strip<n, C, Arch>(rows, s, first, count, from, to, key_rows,
                                     dense_rows<TV>{v.data, v.row}, before);
           } else {
-            split_strip<n, C, Arch>(rows, s, first, count, from, to, keys,
+            split_strip<n, C, Arch>(rows, s, first, count, from, to, key_rows,
                                     dense_rows<C>{s.value_rows, s.value_width}, before);
           }
         };
@@ -215,6 +218,15 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t begin, std:
         }
       });
     }
+  }
+}
+
+/// Writes the results of a sequence that one granule holds whole.
+template <class C, class Arch, class Q>
+void finish_split(const Q& rows, const split_scratch<C, Arch>& s) noexcept {
+  for (std::int64_t r = 0; r < rows.count(); ++r) {
+    rows.template finish<C, Arch>(r, s.state[r].maximum, simd::sum_lanes<C, Arch>(s.state[r].sum),
+                                  s.values + r * s.value_width);
   }
 }
 

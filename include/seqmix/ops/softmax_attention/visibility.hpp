@@ -26,7 +26,7 @@ struct visibility {
   attention_window window;
   std::int64_t sink_tokens;
 
-  SEQMIX_HOST_DEVICE constexpr key_ranges row(std::int64_t i) const noexcept {
+  SEQMIX_HOST_DEVICE SEQMIX_ALWAYS_INLINE constexpr key_ranges row(std::int64_t i) const noexcept {
     const std::int64_t diagonal = i + keys - queries;
     const std::int64_t last = causal ? clamp(diagonal + 1) : keys;
     const std::int64_t end =
@@ -42,10 +42,12 @@ struct visibility {
   }
 
  private:
-  SEQMIX_HOST_DEVICE static constexpr std::int64_t lesser(std::int64_t a, std::int64_t b) noexcept {
+  SEQMIX_HOST_DEVICE static SEQMIX_ALWAYS_INLINE constexpr std::int64_t lesser(
+      std::int64_t a, std::int64_t b) noexcept {
     return a < b ? a : b;
   }
-  SEQMIX_HOST_DEVICE constexpr std::int64_t clamp(std::int64_t key) const noexcept {
+  SEQMIX_HOST_DEVICE SEQMIX_ALWAYS_INLINE constexpr std::int64_t clamp(
+      std::int64_t key) const noexcept {
     return key < 0 ? 0 : lesser(key, keys);
   }
 };

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <seqmix/core/context.hpp>
+#include <seqmix/ops/softmax_attention/split_kv.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// How one sequence is computed.
+struct sequence_cut {
+  std::int64_t rows = 0;      // query rows of each key-value head
+  bool split = false;         // split-KV rather than tiled
+  std::int64_t granules = 0;  // of split-KV
+  std::int64_t partials = 0;  // elements of its partial results, all key-value heads together
+};
+
+/// How a call is cut into tasks, and where its scratch lies. Nothing in it that depends on the
+/// executor moves a bit of the result.
+template <class C, class Arch>
+struct attention_plan {
+  bool always_tiled = false;
+  bool always_split = false;
+  bool tiles = false;                     // some sequence is tiled
+  std::int64_t most_split_rows = 0;       // rows of the largest sequence that is split
+  std::int64_t splits = 1;                // granules of the longest sequence that is split
+  std::int64_t task_rows = 0;             // query rows of a tiled task
+  std::int64_t* task_begin = nullptr;     // [sequences + 1] first task of each sequence
+  std::int64_t* partial_begin = nullptr;  // [sequences + 1] first partial element
+  C* partials = nullptr;
+  std::byte* worker_scratch = nullptr;
+  std::size_t worker_bytes = 0;
+  std::size_t bytes = 0;  // of the whole scratch, slack for alignment included
+
+  /// With a null base only the sizes are computed.
+  attention_plan(const softmax_attention_problem& p, const context& ctx, std::byte* base) noexcept
+      : always_tiled(ctx.pin.algorithm == "tiled"), always_split(ctx.pin.algorithm == "split_kv") {
+    std::int64_t partial_elements = 0;
+    std::int64_t most_tiled_rows = 0;
+    for (std::int64_t b = 0; b < p.sequences; ++b) {
+      const sequence_cut c = cut(p, b);
+      std::int64_t& most = c.split ? most_split_rows : most_tiled_rows;
+      most = c.rows > most ? c.rows : most;
+      splits = c.granules > splits ? c.granules : splits;
+      partial_elements += c.partials;
+    }
+    const int workers = ctx.executor.concurrency();
+    tiles = most_tiled_rows > 0;
+    task_rows = rows_per_task(p, most_tiled_rows, workers);
+
+    scratch_layout layout(base);
+    task_begin = layout.take<std::int64_t>(p.sequences + 1);
+    partial_begin = layout.take<std::int64_t>(p.sequences + 1);
+    partials = layout.take<C>(partial_elements);
+    scratch_layout tiled;
+    const flash_scratch<C, Arch> of_tiled(tiled, tiles ? task_rows : 0, p.key_dim(), p.value_dim());
+    scratch_layout split;
+    const split_scratch<C, Arch> of_split(split, most_split_rows, p.key_dim(), p.value_dim());
+    worker_bytes = tiled.bytes() > split.bytes() ? tiled.bytes() : split.bytes();
+    worker_scratch = layout.take<std::byte>(static_cast<std::int64_t>(worker_bytes) * workers);
+    bytes = layout.bytes() + scratch_alignment;
+  }
+
+  sequence_cut cut(const softmax_attention_problem& p, std::int64_t b) const noexcept {
+    const visibility mask = sequence_at(p, b).mask;
+    sequence_cut c;
+    c.rows = mask.queries * p.group();
+    c.split = always_split || (!always_tiled && c.rows <= split_kv_rows);
+    if (c.split) {
+      c.granules = granule_count(mask.keys);
+      c.partials =
+          c.granules == 1 ? 0 : p.kv_heads() * c.granules * c.rows * partial_width(p.value_dim());
+    }
+    return c;
+  }
+
+  /// Numbers the tasks and the partial results; returns how many tasks there are.
+  std::int64_t number_tasks(const softmax_attention_problem& p) const noexcept {
+    task_begin[0] = 0;
+    partial_begin[0] = 0;
+    for (std::int64_t b = 0; b < p.sequences; ++b) {
+      const sequence_cut c = cut(p, b);
+      const std::int64_t parts = c.rows == 0 ? 0
+                                 : c.split   ? c.granules
+                                             : (c.rows + task_rows - 1) / task_rows;
+      task_begin[b + 1] = task_begin[b] + p.kv_heads() * parts;
+      partial_begin[b + 1] = partial_begin[b] + c.partials;
+    }
+    return task_begin[p.sequences];
+  }
+
+  /// The sequence that a task belongs to.
+  std::int64_t sequence_of(std::int64_t task, std::int64_t sequences) const noexcept {
+    std::int64_t low = 0;
+    for (std::int64_t high = sequences; high - low > 1;) {
+      const std::int64_t middle = (low + high) / 2;
+      (task_begin[middle] <= task ? low : high) = middle;
+    }
+    return low;
+  }
+
+ private:
+  /// Enough tasks for the workers, but as many rows in each as keep packing cheap. Strips are
+  /// anchored at the sequence's first row, so that this choice moves no bits.
+  static std::int64_t rows_per_task(const softmax_attention_problem& p, std::int64_t most_rows,
+                                    int workers) noexcept {
+    constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
+    const std::int64_t dims = p.key_dim() + p.value_dim();
+    const std::int64_t most = round_up(dims <= 256 ? 768 : 768 * 256 / dims, strip);
+    const std::int64_t least = 8 * strip;
+    const std::int64_t heads = p.sequences * p.kv_heads();
+    const std::int64_t wanted = workers == 1 ? 1 : 4 * workers;  // tasks
+    const std::int64_t chunks = heads == 0 ? 1 : (wanted + heads - 1) / heads;
+    const std::int64_t even = round_up((most_rows + chunks - 1) / chunks, strip);
+    return even > most ? most : even < least ? least : even;
+  }
+};
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE
