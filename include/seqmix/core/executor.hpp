@@ -64,6 +64,11 @@ class executor_ref {
         run_([](void* object, std::int64_t n, task_ref f) { static_cast<E*>(object)->run(n, f); }) {
   }
 
+  /// A temporary would be gone before the call.
+  template <class E>
+    requires(!std::same_as<std::remove_cvref_t<E>, executor_ref> && executor<E>)
+  executor_ref(const E&& e) = delete;
+
   int concurrency() const { return concurrency_(object_); }
   void run(std::int64_t n, task_ref f) const { run_(object_, n, f); }
 

@@ -71,7 +71,8 @@ struct backend {
 template <class Problem>
 class registry {
  public:
-  /// Adds a back-end; safe from any static initialiser, in any order.
+  /// Adds a back-end; safe from any static initialiser, in any order. Two of equal preference
+  /// differ in their names, and none is added twice.
   static void add(backend<Problem>& b) noexcept {
     backend<Problem>* head = head_().load(std::memory_order_relaxed);
     do {

@@ -52,6 +52,10 @@ const char* ruled_out(const implementation<Problem>& i, device memory,
   if (i.runs_on != processor::cpu && ctx.device == device_policy::cpu) {
     return "the device policy is cpu";
   }
+  if (i.runs_on != processor::cpu && memory.on_host() &&
+      ctx.device == device_policy::where_the_data_is) {
+    return "the tensors are on the host";
+  }
   if (!i.automatic && ctx.pin.implementation.empty()) {
     return "runs only when pinned";
   }
@@ -79,7 +83,9 @@ dispatch_report explain(const Problem& problem, device memory, const context& ct
   dispatch_report report;
   report.operator_name = Problem::operator_name;
   for_each_implementation<Tag, Problem>(cpu, [&](const implementation<Problem>& i) {
-    const offer terms = i.query(problem, ctx);
+    // The CPU must not look at offsets and lengths that lie on a device.
+    const bool readable = i.runs_on != processor::cpu || memory.on_host();
+    const offer terms = readable ? i.query(problem, ctx) : offer{};
     dispatch_report::candidate c;
     c.implementation = i.name;
     c.target = terms.target.view();

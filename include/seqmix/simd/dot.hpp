@@ -96,10 +96,15 @@ SEQMIX_ALWAYS_INLINE void dot_rows(const C* queries, std::int64_t query_step, st
                                    out + r * out_step + j, out_step, valid);
     }
   };
-  constexpr int block = w < 4 ? w : 4;
+  // More rows a tile share each key's load; every row's sums are the same chains in any tile.
   std::int64_t r = 0;
-  for (; r + block <= rows; r += block) {
-    run(std::integral_constant<int, block>{}, r);
+  if constexpr (w >= 4) {
+    for (; r + 4 <= rows; r += 4) {
+      run(std::integral_constant<int, 4>{}, r);
+    }
+  }
+  for (; r + 2 <= rows; r += 2) {
+    run(std::integral_constant<int, 2>{}, r);
   }
   for (; r < rows; ++r) {
     run(std::integral_constant<int, 1>{}, r);

@@ -79,6 +79,48 @@ SEQMIX_ALWAYS_INLINE vec<float, Arch> load_half(const f16* p) noexcept {
   }
 }
 
+template <class Arch>
+SEQMIX_ALWAYS_INLINE void store_words(typename half_words<Arch>::u32 words, void* p) noexcept {
+  using u16 = typename half_words<Arch>::u16;
+  const u16 narrowed = __builtin_convertvector(words, u16);
+  __builtin_memcpy(p, &narrowed, sizeof(narrowed));
+}
+
+/// Rounds to nearest even, as the scalar conversion does, bit for bit.
+template <class Arch>
+SEQMIX_ALWAYS_INLINE void store_half(vec<float, Arch> x, bf16* p) noexcept {
+  using u32 = typename half_words<Arch>::u32;
+  u32 bits;
+  __builtin_memcpy(&bits, &x, sizeof(bits));
+  const u32 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const u32 is_nan = (u32)((bits & 0x7fffffffu) > 0x7f800000u);
+  store_words<Arch>((is_nan & ((bits >> 16) | 0x40u)) | (~is_nan & rounded), p);
+}
+
+template <class Arch>
+SEQMIX_ALWAYS_INLINE void store_half(vec<float, Arch> x, f16* p) noexcept {
+#if defined(__F16C__)
+  if constexpr ((Arch::features & feature_f16c) != 0 && lanes<float, Arch> == 4) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+    return;
+  } else if constexpr ((Arch::features & feature_f16c) != 0 && lanes<float, Arch> == 8) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+    return;
+#if defined(__AVX512F__)
+  } else if constexpr (lanes<float, Arch> == 16) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+    return;
+#endif
+  }
+#endif
+  alignas(64) float lane[lanes<float, Arch>];
+  x.store_aligned(lane);
+  for (int i = 0; i < lanes<float, Arch>; ++i) {
+    p[i] = f16(lane[i]);
+  }
+}
+
 }  // namespace detail
 
 /// A register of consecutive elements in the compute type.
@@ -94,6 +136,22 @@ SEQMIX_ALWAYS_INLINE vec<C, Arch> load(const T* p) noexcept {
       lane[i] = seqmix::detail::widen<C>(p[i]);
     }
     return vec<C, Arch>::load_aligned(lane);
+  }
+}
+
+/// The counterpart: a register into consecutive elements of the storage type.
+template <class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE void store(vec<C, Arch> x, T* p) noexcept {
+  if constexpr (std::is_same_v<T, C>) {
+    x.store_unaligned(p);
+  } else if constexpr (std::is_same_v<C, float> && sizeof(T) == 2) {
+    detail::store_half<Arch>(x, p);
+  } else {
+    alignas(64) C lane[lanes<C, Arch>];
+    x.store_aligned(lane);
+    for (int i = 0; i < lanes<C, Arch>; ++i) {
+      p[i] = seqmix::detail::narrow<T>(lane[i]);
+    }
   }
 }
 
@@ -118,11 +176,9 @@ template <class C, class Arch, class T>
 SEQMIX_ALWAYS_INLINE void store_strided(vec<C, Arch> x, T* row, std::int64_t stride, std::int64_t i,
                                         std::int64_t n) noexcept {
   constexpr int w = lanes<C, Arch>;
-  if constexpr (std::is_same_v<T, C>) {
-    if (stride == 1 && i + w <= n) {
-      x.store_unaligned(row + i);
-      return;
-    }
+  if (stride == 1 && i + w <= n) {
+    store<C, Arch>(x, row + i);
+    return;
   }
   alignas(64) C lane[w];
   x.store_aligned(lane);

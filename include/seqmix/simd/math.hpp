@@ -42,7 +42,7 @@ struct exp2_constants<double> {
 
 }  // namespace detail
 
-/// 2^x for x up to the type's largest exponent; results below the normal range are zero, minus
+/// 2^x for x up to 127 in float and 1023 in double; results below the normal range are zero, minus
 /// infinity gives zero, NaN stays NaN.
 template <class C, class Arch>
 SEQMIX_ALWAYS_INLINE vec<C, Arch> exp2(vec<C, Arch> x) noexcept {

@@ -78,21 +78,18 @@ struct rope_cpu {
     const auto x = restore<const TX>(p.x);
     const auto o = restore<TO>(p.o);
     const std::int64_t pairs = p.rotary_dims / 2;
-    const bool dense = p.layout == rope_layout::half_split && x.stride(3) == 1 &&
-                       o.stride(3) == 1 && std::is_same_v<TO, C>;
+    const bool dense = p.layout == rope_layout::half_split && x.stride(3) == 1 && o.stride(3) == 1;
     for (std::int64_t h = 0; h < x.extent(2); ++h) {
       const TX* in = &x(b, t, h, 0);
       TO* out = &o(b, t, h, 0);
       std::int64_t c = 0;
-      if constexpr (std::is_same_v<TO, C>) {
-        for (; dense && c + w <= pairs; c += w) {
-          const V first = simd::load<C, Arch>(in + c);
-          const V second = simd::load<C, Arch>(in + c + pairs);
-          const V cos = V::load_unaligned(cosine + c);
-          const V sin = V::load_unaligned(sine + c);
-          (first * cos - second * sin).store_unaligned(out + c);
-          (second * cos + first * sin).store_unaligned(out + c + pairs);
-        }
+      for (; dense && c + w <= pairs; c += w) {
+        const V first = simd::load<C, Arch>(in + c);
+        const V second = simd::load<C, Arch>(in + c + pairs);
+        const V cos = V::load_unaligned(cosine + c);
+        const V sin = V::load_unaligned(sine + c);
+        simd::store<C, Arch>(first * cos - second * sin, out + c);
+        simd::store<C, Arch>(second * cos + first * sin, out + c + pairs);
       }
       for (; c < pairs; ++c) {
         const rope_pair at(p, c);

@@ -78,8 +78,8 @@ void add_visible(clipped_ranges keys, std::int64_t origin, const C* weights, con
 
 /// One strip of `Rows` rows (the last strip's missing rows are zero queries) over keys
 /// [cover.begin, cover.end) of the packed block that starts at key `block_begin`.
-template <int Rows, class C, class Arch, class QueryRows>
-void flash_strip(const QueryRows& rows, const flash_scratch<C, Arch>& s, std::int64_t task_begin,
+template <int Rows, class C, class Arch>
+void flash_strip(const row_geometry& rows, const flash_scratch<C, Arch>& s, std::int64_t task_begin,
                  std::int64_t first, std::int64_t count, std::int64_t block_begin,
                  block_cover cover, bool finite_values) noexcept {
   using V = simd::vec<C, Arch>;
@@ -174,6 +174,24 @@ SEQMIX_ALWAYS_INLINE void with_strip_rows(std::int64_t count, F&& f) noexcept {
   }
 }
 
+/// All strips of a task over the packed block of keys [begin, end).
+template <class C, class Arch>
+void flash_block(const row_geometry& rows, const flash_scratch<C, Arch>& s, std::int64_t row_begin,
+                 std::int64_t row_end, std::int64_t begin, std::int64_t end,
+                 bool finite_values) noexcept {
+  constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
+  for (std::int64_t first = row_begin; first < row_end; first += strip) {
+    const std::int64_t count = row_end - first < strip ? row_end - first : strip;
+    const block_cover c = cover(rows, first, count, begin, end);
+    if (!c.empty()) {
+      with_strip_rows<Arch>(count, [&](auto strip_rows) {
+        flash_strip<decltype(strip_rows)::value, C, Arch>(rows, s, row_begin, first, count, begin,
+                                                          c, finite_values);
+      });
+    }
+  }
+}
+
 /// Rows [row_begin, row_end) of one key-value head; row_begin is a multiple of the strip.
 template <class C, class Arch, class TQ, class TK, class TV, class TO>
 void flash_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t row_begin,
@@ -214,16 +232,7 @@ void flash_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t row_begin,
     const bool finite = pack_values<C, Arch>(rows.values(from), all.end - from, value_dim,
                                              static_cast<int>(columns), block,
                                              s.value_panels + (from - begin) * columns);
-    for (std::int64_t first = row_begin; first < row_end; first += strip) {
-      const std::int64_t count = row_end - first < strip ? row_end - first : strip;
-      const block_cover c = cover(rows, first, count, begin, end);
-      if (!c.empty()) {
-        with_strip_rows<Arch>(count, [&](auto strip_rows) {
-          flash_strip<decltype(strip_rows)::value, C, Arch>(rows, s, row_begin, first, count, begin,
-                                                            c, finite);
-        });
-      }
-    }
+    flash_block<C, Arch>(rows, s, row_begin, row_end, begin, end, finite);
   }
 
   for (std::int64_t r = row_begin; r < row_end; ++r) {

@@ -15,22 +15,31 @@ namespace detail {
 /// The query rows that share one key-value head of one sequence. Row r is token r / group of query
 /// head kv_head * group + r % group: the heads of a group lie side by side, so that one pass over
 /// the keys serves them all, and rows that are near each other have nearly the same mask.
-template <class TQ, class TK, class TV, class TO>
-struct query_rows {
+struct row_geometry {
   const softmax_attention_problem& problem;
-  typed_attention<TQ, TK, TV, TO> tensors;
   attention_sequence sequence;
   std::int64_t kv_head;
   std::int64_t group;
 
-  SEQMIX_ALWAYS_INLINE query_rows(const softmax_attention_problem& p, std::int64_t index,
-                                  std::int64_t head) noexcept
-      : problem(p), tensors(p), sequence(sequence_at(p, index)), kv_head(head), group(p.group()) {}
+  SEQMIX_ALWAYS_INLINE row_geometry(const softmax_attention_problem& p, std::int64_t index,
+                                    std::int64_t head) noexcept
+      : problem(p), sequence(sequence_at(p, index)), kv_head(head), group(p.group()) {}
 
   SEQMIX_ALWAYS_INLINE std::int64_t count() const noexcept { return sequence.mask.queries * group; }
   SEQMIX_ALWAYS_INLINE key_ranges visible(std::int64_t r) const noexcept {
     return sequence.mask.row(r / group);
   }
+};
+
+/// The same with the tensors' element types: what packing and writing need. Kernels between the two
+/// know the compute type only, and are compiled once for all element types.
+template <class TQ, class TK, class TV, class TO>
+struct query_rows : row_geometry {
+  typed_attention<TQ, TK, TV, TO> tensors;
+
+  SEQMIX_ALWAYS_INLINE query_rows(const softmax_attention_problem& p, std::int64_t index,
+                                  std::int64_t head) noexcept
+      : row_geometry(p, index, head), tensors(p) {}
 
   SEQMIX_ALWAYS_INLINE strided_rows<TQ> query(std::int64_t r) const noexcept {
     return {
@@ -99,9 +108,9 @@ struct clipped_ranges {
 };
 
 /// What rows [first, first + count) see of the keys [from, to).
-template <class Rows>
-SEQMIX_ALWAYS_INLINE block_cover cover(const Rows& rows, std::int64_t first, std::int64_t count,
-                                       std::int64_t from, std::int64_t to) noexcept {
+SEQMIX_ALWAYS_INLINE block_cover cover(const row_geometry& rows, std::int64_t first,
+                                       std::int64_t count, std::int64_t from,
+                                       std::int64_t to) noexcept {
   if (rows.sequence.mask.sink_tokens == 0) {
     // One run a row, and both its ends only move right from row to row.
     const clipped_ranges top(rows.visible(first), from, to);

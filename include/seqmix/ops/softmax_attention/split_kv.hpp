@@ -45,7 +45,7 @@ struct split_scratch {
   C* values;                      // [rows][value_width], accumulated
   softmax_state<C, Arch>* state;  // [rows]
   C* scores;                      // [strip][score_stride]
-  C* key_rows;                    // [block][key_width], for keys that cannot be read in place
+  C* key_rows;                    // [block][key_width], where rows cannot be read in place
   C* value_rows;                  // [block][value_width], likewise
 
   split_scratch(scratch_layout& layout, std::int64_t rows, std::int64_t key_dim,
@@ -85,8 +85,8 @@ struct dense_rows {
 };
 
 /// `Rows` rows against the keys [begin, end) of one block; `keys` and `values` start at begin.
-template <int Rows, class C, class Arch, class Q, class K, class V, class F>
-void split_strip(const Q& rows, const split_scratch<C, Arch>& s, std::int64_t first,
+template <int Rows, class C, class Arch, class K, class V, class F>
+void split_strip(const row_geometry& rows, const split_scratch<C, Arch>& s, std::int64_t first,
                  std::int64_t count, std::int64_t begin, std::int64_t end, dense_rows<K> keys,
                  dense_rows<V> values, F&& before) noexcept {
   using Vec = simd::vec<C, Arch>;
@@ -138,6 +138,30 @@ void split_strip(const Q& rows, const split_scratch<C, Arch>& s, std::int64_t fi
   }
 }
 
+/// All rows against the keys [from, to) of one block, of which `ahead` more keys follow.
+template <class C, class Arch, class K, class V>
+void split_block(const row_geometry& rows, const split_scratch<C, Arch>& s, std::int64_t from,
+                 std::int64_t to, dense_rows<K> keys, dense_rows<V> values,
+                 std::int64_t ahead) noexcept {
+  constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
+  for (std::int64_t first = 0; first < rows.count(); first += strip) {
+    const std::int64_t count = rows.count() - first < strip ? rows.count() - first : strip;
+    // While scores are computed, this block's values and the next one's keys are on their way.
+    const auto before = [&](std::int64_t j) __attribute__((always_inline)) {
+      if (first == 0) {
+        prefetch_row(values.data + j * values.step, rows.problem.value_dim());
+        if (j < ahead) {
+          prefetch_row(keys.data + (split_kv_block + j) * keys.step, rows.problem.key_dim());
+        }
+      }
+    };
+    with_strip_rows<Arch>(count, [&](auto strip_rows) {
+      split_strip<decltype(strip_rows)::value, C, Arch>(rows, s, first, count, from, to, keys,
+                                                        values, before);
+    });
+  }
+}
+
 /// Scaled queries, empty states.
 template <class C, class Arch, class Q>
 void start_split(const Q& rows, const split_scratch<C, Arch>& s) noexcept {
@@ -166,14 +190,14 @@ void start_split(const Q& rows, const split_scratch<C, Arch>& s) noexcept {
 template <class C, class Arch, class TQ, class TK, class TV, class TO>
 void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
                 const split_scratch<C, Arch>& s) noexcept {
-  constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
   const std::int64_t key_dim = rows.problem.key_dim();
   const std::int64_t value_dim = rows.problem.value_dim();
   const std::int64_t keys = rows.sequence.mask.keys;
   const std::int64_t begin = granule * granule_keys(keys);
   const std::int64_t end = begin + granule_keys(keys) < keys ? begin + granule_keys(keys) : keys;
-  const bool keys_in_place = rows.tensors.k.stride(3) == 1 && s.key_width == key_dim;
-  const bool values_in_place = rows.tensors.v.stride(3) == 1 && s.value_width == value_dim;
+  // Read where they lie only when both can be: unit strides and rows of whole registers.
+  const bool in_place = rows.tensors.k.stride(3) == 1 && s.key_width == key_dim &&
+                        rows.tensors.v.stride(3) == 1 && s.value_width == value_dim;
   start_split(rows, s);
 
   for (std::int64_t from = begin; from < end; from += split_kv_block) {
@@ -183,40 +207,14 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
     }
     const strided_rows<TK> k = rows.keys(from);
     const strided_rows<TV> v = rows.values(from);
-    if (!keys_in_place) {
+    if (in_place) {
+      split_block<C, Arch>(rows, s, from, to, dense_rows<TK>{k.data, k.row},
+                           dense_rows<TV>{v.data, v.row}, end - to);
+    } else {
       copy_rows<C, Arch>(k, to - from, key_dim, s.key_width, s.key_rows);
-    }
-    if (!values_in_place) {
       copy_rows<C, Arch>(v, to - from, value_dim, s.value_width, s.value_rows);
-    }
-    for (std::int64_t first = 0; first < rows.count(); first += strip) {
-      const std::int64_t count = rows.count() - first < strip ? rows.count() - first : strip;
-      // While scores are computed, this block's values and the next one's keys are on their way.
-      const auto before = [&](std::int64_t j) __attribute__((always_inline)) {
-        if (values_in_place && first == 0) {
-          prefetch_row(v.at(j), value_dim);
-        }
-        if (keys_in_place && first == 0 && to + j < end) {
-          prefetch_row(k.at(split_kv_block + j), key_dim);
-        }
-      };
-      with_strip_rows<Arch>(count, [&](auto strip_rows) {
-        constexpr int n = decltype(strip_rows)::value;
-        const auto with_keys = [&](auto key_rows) {
-          if (values_in_place) {
-            split_strip<n, C, Arch>(rows, s, first, count, from, to, key_rows,
-                                    dense_rows<TV>{v.data, v.row}, before);
-          } else {
-            split_strip<n, C, Arch>(rows, s, first, count, from, to, key_rows,
-                                    dense_rows<C>{s.value_rows, s.value_width}, before);
-          }
-        };
-        if (keys_in_place) {
-          with_keys(dense_rows<TK>{k.data, k.row});
-        } else {
-          with_keys(dense_rows<C>{s.key_rows, s.key_width});
-        }
-      });
+      split_block<C, Arch>(rows, s, from, to, dense_rows<C>{s.key_rows, s.key_width},
+                           dense_rows<C>{s.value_rows, s.value_width}, 0);
     }
   }
 }
