@@ -46,13 +46,13 @@ SEQMIX_ALWAYS_INLINE C online_softmax(C* score, std::int64_t n,
     simd::exp2<C, Arch>(V(before) - reference).store_aligned(lane);
     factor = lane[0];
   }
-  V sum = state.sum * V(factor);
+  V sum(C(0));
   for (std::int64_t j = 0; j < n; j += w) {
     const V weight = simd::exp2<C, Arch>(V::load_aligned(score + j) - reference);
     weight.store_aligned(score + j);
     sum += weight;
   }
-  state.sum = sum;
+  state.sum = xsimd::fma(state.sum, V(factor), sum);
   return factor;
 }
 

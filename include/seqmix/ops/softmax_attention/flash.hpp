@@ -55,25 +55,47 @@ struct flash_scratch {
   }
 };
 
-/// Adds one row's weighted values over its two runs of visible keys. `weights` and `values` start
-/// at key `origin`.
+/// out = out factor + weights values over one row's two runs of visible keys; `weights` and
+/// `values` start at key `origin`. The same chain as a strip's, less the terms of weight zero.
 template <class C, class Arch, class B>
 void add_visible(clipped_ranges keys, std::int64_t origin, const C* weights, const B* values,
-                 std::int64_t step, C* out) noexcept {
+                 std::int64_t step, C factor, C* out) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr int width = simd::tile_shape<Arch>::width;
   constexpr int w = simd::lanes<C, Arch>;
   V acc[1][width];
-  simd::unroll<width>(
-      [&](auto c) __attribute__((always_inline)) { acc[0][c] = V::load_aligned(out + c * w); });
+  simd::unroll<width>([&](auto c) __attribute__((always_inline)) { acc[0][c] = V(C(0)); });
   const auto add = [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
     simd::multiply_add<1, width, C, Arch>(acc, weights + (begin - origin), 0, 1,
                                           values + (begin - origin) * step, step, end - begin);
   };
   add(keys.sink_begin, keys.sink_end);
   add(keys.begin, keys.end);
-  simd::unroll<width>([&](auto c)
-                          __attribute__((always_inline)) { acc[0][c].store_aligned(out + c * w); });
+  simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
+    xsimd::fma(V::load_aligned(out + c * w), V(factor), acc[0][c]).store_aligned(out + c * w);
+  });
+}
+
+/// out = out factor + weights values for a strip over keys that all its rows may add. The sum over
+/// one block starts at zero: rounding grows with the block and the number of blocks, not with S.
+template <int Rows, class C, class Arch, class B>
+SEQMIX_ALWAYS_INLINE void add_block(const C* weights, const B* values, std::int64_t step,
+                                    std::int64_t keys, const C* factor, C* out,
+                                    std::int64_t out_step) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int width = simd::tile_shape<Arch>::width;
+  constexpr int w = simd::lanes<C, Arch>;
+  V acc[Rows][width];
+  simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+    simd::unroll<width>([&](auto c) __attribute__((always_inline)) { acc[r][c] = V(C(0)); });
+  });
+  simd::multiply_add<Rows, width, C, Arch>(acc, weights, score_stride, 1, values, step, keys);
+  simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+    simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
+      C* at = out + r * out_step + c * w;
+      xsimd::fma(V::load_aligned(at), V(factor[r]), acc[r][c]).store_aligned(at);
+    });
+  });
 }
 
 /// One strip of `Rows` rows (the last strip's missing rows are zero queries) over keys
@@ -131,31 +153,15 @@ void flash_strip(const row_geometry& rows, const flash_scratch<C, Arch>& s, std:
   for (std::int64_t c0 = 0; c0 < value_width; c0 += columns) {
     C* out = s.values + at * value_width + c0;
     const C* panel = s.value_panels + c0 * block + (cover.begin - block_begin) * columns;
-    V acc[Rows][width];
-    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-      simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
-        acc[r][c] = V::load_aligned(out + r * value_width + c * w) * V(factor[r]);
-      });
-    });
     if (cover.full || finite_values) {
-      simd::multiply_add<Rows, width, C, Arch>(acc, weights, score_stride, 1, panel, columns,
-                                               cover.end - cover.begin);
-      simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-        simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
-          acc[r][c].store_aligned(out + r * value_width + c * w);
-        });
-      });
+      add_block<Rows, C, Arch>(weights, panel, columns, cover.end - cover.begin, factor, out,
+                               value_width);
       continue;
     }
     // A weight of zero times a non-finite value is NaN: each row adds the keys that it sees, alone.
-    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-      simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
-        acc[r][c].store_aligned(out + r * value_width + c * w);
-      });
-    });
     for (std::int64_t r = 0; r < count; ++r) {
       const clipped_ranges c(rows.visible(first + r), cover.begin, cover.end);
-      add_visible<C, Arch>(c, cover.begin, weights + r * score_stride, panel, columns,
+      add_visible<C, Arch>(c, cover.begin, weights + r * score_stride, panel, columns, factor[r],
                            out + r * value_width);
     }
   }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <seqmix/simd/load.hpp>
+#include <seqmix/simd/math.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 

@@ -89,8 +89,6 @@ template <int Rows, class C, class Arch, class K, class V, class F>
 void split_strip(const row_geometry& rows, const split_scratch<C, Arch>& s, std::int64_t first,
                  std::int64_t count, std::int64_t begin, std::int64_t end, dense_rows<K> keys,
                  dense_rows<V> values, F&& before) noexcept {
-  using Vec = simd::vec<C, Arch>;
-  constexpr int width = simd::tile_shape<Arch>::width;
   constexpr int w = simd::lanes<C, Arch>;
   constexpr std::int64_t columns = split_scratch<C, Arch>::columns;
   const block_cover c = cover(rows, first, count, begin, end);
@@ -112,27 +110,17 @@ void split_strip(const row_geometry& rows, const split_scratch<C, Arch>& s, std:
   }
   for (std::int64_t c0 = 0; c0 < s.value_width; c0 += columns) {
     C* out = s.values + first * s.value_width + c0;
-    Vec acc[Rows][width];
-    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-      simd::unroll<width>([&](auto x) __attribute__((always_inline)) {
-        acc[r][x] = Vec::load_aligned(out + r * s.value_width + x * w) * Vec(factor[r]);
-      });
-    });
     if (c.full) {
-      simd::multiply_add<Rows, width, C, Arch>(acc, s.scores + (c.begin - begin), score_stride, 1,
-                                               values.data + (c.begin - begin) * values.step + c0,
-                                               values.step, c.end - c.begin);
+      add_block<Rows, C, Arch>(s.scores + (c.begin - begin),
+                               values.data + (c.begin - begin) * values.step + c0, values.step,
+                               c.end - c.begin, factor, out, s.value_width);
+      continue;
     }
-    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-      simd::unroll<width>([&](auto x) __attribute__((always_inline)) {
-        acc[r][x].store_aligned(out + r * s.value_width + x * w);
-      });
-    });
     // Rows with different masks add the keys that they see, each alone: a weight of zero would not
     // keep out a non-finite value.
-    for (std::int64_t r = 0; !c.full && r < count; ++r) {
+    for (std::int64_t r = 0; r < count; ++r) {
       add_visible<C, Arch>(clipped_ranges(rows.visible(first + r), begin, end), begin,
-                           s.scores + r * score_stride, values.data + c0, values.step,
+                           s.scores + r * score_stride, values.data + c0, values.step, factor[r],
                            out + r * s.value_width);
     }
   }

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <memory>
+#include <seqmix/ops/softmax_attention/softmax_attention.hpp>
+#include <string>
+#include <vector>
+
+#include "support/bench.hpp"
+#include "support/data.hpp"
+#include "support/probes.hpp"
+
+namespace seqmix_bench {
+
+namespace {
+
+using seqmix::tensor_view;
+
+/// One call. T queries against S keys for each of B sequences, or packed sequences.
+struct row {
+  std::string group;
+  std::string algorithm{};  // empty: what dispatch chooses
+  std::int64_t B = 1, T = 1, S = 1, H = 1, HK = 1, D = 64;
+  bool causal = false;
+  std::int64_t window = seqmix::unbounded;  // keys to the left
+  std::vector<std::int64_t> queries{};      // of each packed sequence; empty: batched
+  std::vector<std::int64_t> keys{};
+
+  bool packed() const { return !queries.empty(); }
+  bool cached() const { return group == "decode"; }
+  /// Few queries only stream the cache: successive calls then take other caches, so that each
+  /// comes from memory.
+  bool streams() const { return cached() || group == "short"; }
+  seqmix::softmax_attention_options options() const {
+    return {.causal = causal, .window = {.left = window}};
+  }
+};
+
+template <class T>
+std::string name_of(const row& r) {
+  std::string name = "softmax_attention/" + r.group + "/";
+  name += r.algorithm.empty() ? "auto" : r.algorithm;
+  const auto field = [&](const char* key, std::int64_t value) {
+    name += std::string("/") + key + ":" + std::to_string(value);
+  };
+  if (r.packed()) {
+    field("N", static_cast<std::int64_t>(r.queries.size()));
+  } else if (r.B != 1) {
+    field("B", r.B);
+  }
+  field("T", r.T);
+  if (r.S != r.T) {
+    field("S", r.S);
+  }
+  field("H", r.H);
+  field("HK", r.HK);
+  field("D", r.D);
+  field("causal", r.causal ? 1 : 0);
+  if (r.window != seqmix::unbounded) {
+    field("W", r.window);
+  }
+  return name + "/" + type_name<T>;
+}
+
+/// The tensors of a row. Packed sequences are T queries and S keys in all.
+template <class T>
+struct tensors {
+  tensors(const row& r, std::int64_t caches)
+      : copies(caches),
+        q(r.B * r.T * r.H * r.D, 1),
+        k(caches * r.B * r.S * r.HK * r.D, 2),
+        v(caches * r.B * r.S * r.HK * r.D, 3),
+        o(r.B * r.T * r.H * r.D, 4),
+        q_offsets{0},
+        k_offsets{0} {
+    for (std::size_t i = 0; i < r.queries.size(); ++i) {
+      q_offsets.push_back(q_offsets.back() + r.queries[i]);
+      k_offsets.push_back(k_offsets.back() + r.keys[i]);
+    }
+  }
+
+  std::int64_t copies;  // of k and v
+  random_array<T> q, k, v, o;
+  std::vector<std::int64_t> q_offsets, k_offsets;
+};
+
+/// One sequence by itself.
+template <class T>
+struct sequence {
+  tensor_view<const T, 4> q, k, v;  // [1, T, H, D], [1, S, HK, D]
+  tensor_view<T, 4> o;
+};
+
+template <class T>
+std::vector<sequence<T>> sequences_of(const row& r, const tensors<T>& t) {
+  std::vector<sequence<T>> all;
+  const std::int64_t count = r.packed() ? static_cast<std::int64_t>(r.queries.size()) : r.B;
+  for (std::int64_t b = 0; b < count; ++b) {
+    const auto at = static_cast<std::size_t>(b);
+    const std::int64_t queries = r.packed() ? r.queries[at] : r.T;
+    const std::int64_t keys = r.packed() ? r.keys[at] : r.S;
+    const std::int64_t first_query = (r.packed() ? t.q_offsets[at] : b * r.T) * r.H * r.D;
+    const std::int64_t first_key = (r.packed() ? t.k_offsets[at] : b * r.S) * r.HK * r.D;
+    all.push_back({{t.q.data() + first_query, {1, queries, r.H, r.D}},
+                   {t.k.data() + first_key, {1, keys, r.HK, r.D}},
+                   {t.v.data() + first_key, {1, keys, r.HK, r.D}},
+                   {t.o.data() + first_query, {1, queries, r.H, r.D}}});
+  }
+  return all;
+}
+
+/// `f(q, k, v, o, options)`, or its packed or cached form, with the k and v that call `i` reads.
+template <class T, class F>
+auto with_arguments(const row& r, const tensors<T>& t, std::int64_t i, F f) {
+  seqmix::softmax_attention_options options = r.options();
+  const std::int64_t first = i % t.copies * r.B * r.S * r.HK * r.D;
+  if (r.packed()) {
+    const auto entries = static_cast<std::int64_t>(t.q_offsets.size());
+    options.varlen.q_offsets = tensor_view<const std::int64_t, 1>(t.q_offsets.data(), {entries});
+    options.varlen.k_offsets = tensor_view<const std::int64_t, 1>(t.k_offsets.data(), {entries});
+    return f(seqmix::view(t.q.data(), r.T, r.H, r.D),
+             seqmix::view(t.k.data() + first, r.S, r.HK, r.D),
+             seqmix::view(t.v.data() + first, r.S, r.HK, r.D),
+             seqmix::view(t.o.data(), r.T, r.H, r.D), options);
+  }
+  const auto q = seqmix::view(t.q.data(), r.B, r.T, r.H, r.D);
+  const auto k = seqmix::view(t.k.data() + first, r.B, r.S, r.HK, r.D);
+  const auto v = seqmix::view(t.v.data() + first, r.B, r.S, r.HK, r.D);
+  const auto o = seqmix::view(t.o.data(), r.B, r.T, r.H, r.D);
+  return r.cached() ? f(q, seqmix::kv_view{k, v}, o, options) : f(q, k, v, o, options);
+}
+
+/// Query rows that the gate compares, 16 channels each.
+constexpr std::int64_t gate_rows = 24;
+
+/// Compares a sample of the result with the oracle. Query i of a causal row alone is the last
+/// query of the keys up to its diagonal.
+template <class T>
+std::string check(const row& r, const tensors<T>& t) {
+  if (!t.o.all_finite()) {
+    return "elements that are not finite";
+  }
+  random_source random(5);
+  const auto all = sequences_of(r, t);
+  for (std::int64_t n = 0; n < gate_rows; ++n) {
+    const auto& s = all[static_cast<std::size_t>(n) % all.size()];
+    const std::int64_t queries = s.q.extent(1);
+    const std::int64_t i = n == 0 ? 0 : n == 1 ? queries - 1 : random.below(queries);
+    const std::int64_t head = random.below(r.H);
+    const std::int64_t kv_head = head / (r.H / r.HK);
+    const std::int64_t channels = std::min<std::int64_t>(r.D, 16);
+    const std::int64_t channel = random.below(r.D - channels + 1);
+    const std::int64_t keys =
+        r.causal ? std::max<std::int64_t>(s.k.extent(1) - queries + i + 1, 0) : s.k.extent(1);
+    std::vector<T> expected(static_cast<std::size_t>(channels));
+    const auto reference = seqmix::view(expected.data(), 1, 1, 1, channels);
+    seqmix::naive_softmax_attention(
+        s.q.slice(1, i, 1).slice(2, head, 1), s.k.slice(1, 0, keys).slice(2, kv_head, 1),
+        s.v.slice(1, 0, keys).slice(2, kv_head, 1).slice(3, channel, channels), reference,
+        r.options());
+    const std::string fault =
+        compare(s.o.slice(1, i, 1).slice(2, head, 1).slice(3, channel, channels), reference);
+    if (!fault.empty()) {
+      return fault + ", query " + std::to_string(i) + " head " + std::to_string(head);
+    }
+  }
+  return {};
+}
+
+template <class T>
+work work_of(const row& r, const tensors<T>& t) {
+  double pairs = 0;
+  for (const auto& s : sequences_of(r, t)) {
+    const seqmix::visibility mask{.queries = s.q.extent(1),
+                                  .keys = s.k.extent(1),
+                                  .causal = r.causal,
+                                  .window = {.left = r.window},
+                                  .sink_tokens = 0};
+    for (std::int64_t i = 0; i < mask.queries; ++i) {
+      const seqmix::key_ranges visible = mask.row(i);
+      pairs += static_cast<double>(visible.sink_end + visible.end - visible.begin);
+    }
+  }
+  const double elements =
+      static_cast<double>(2 * t.q.size() + (t.k.size() + t.v.size()) / t.copies);
+  return {.flops = 4 * static_cast<double>(r.H * r.D) * pairs,
+          .bytes = elements * sizeof(T),
+          .compute = seqmix::scalar_type_of<T>};
+}
+
+template <class T>
+void run(benchmark::State& state, const row& r, const std::string& name, int threads) {
+  const auto& t = hold<tensors<T>>(name_of<T>(r), [&] {
+    const std::int64_t cache_bytes = 2 * r.B * r.S * r.HK * r.D * std::int64_t{sizeof(T)};
+    const std::int64_t copies =
+        r.streams() ? (4 * last_level_cache_bytes() + cache_bytes - 1) / cache_bytes : 1;
+    return std::make_shared<tensors<T>>(r, copies);
+  });
+  team workers(threads);
+  seqmix::context ctx{.pin = {.algorithm = r.algorithm}};
+  if (threads > 1) {
+    ctx.executor = workers;
+  }
+  const auto call = [&](std::int64_t i) {
+    with_arguments(r, t, i, [&](const auto&... a) { seqmix::softmax_attention(a..., ctx); });
+  };
+  const bool right = passes_gate(state, name, [&] {
+    t.o.poison();
+    call(0);
+    return check(r, t);
+  });
+  if (right) {
+    const auto report = with_arguments(
+        r, t, 0, [&](const auto&... a) { return seqmix::softmax_attention.explain(a..., ctx); });
+    state.SetLabel(report.implementation + " " + report.algorithm);
+    measure(state, work_of(r, t), ctx.executor, call);
+  }
+}
+
+template <class T>
+void add(const settings& s, const row& r) {
+  add_row(s, name_of<T>(r), [r](benchmark::State& state, const std::string& name, int threads) {
+    run<T>(state, r, name, threads);
+  });
+}
+
+row square(std::int64_t tokens, std::int64_t dim, bool causal, std::int64_t heads = 1,
+           std::int64_t kv_heads = 1) {
+  return {.group = "prefill",
+          .T = tokens,
+          .S = tokens,
+          .H = heads,
+          .HK = kv_heads,
+          .D = dim,
+          .causal = causal};
+}
+
+row cache(std::int64_t batch, std::int64_t keys, std::int64_t heads, std::int64_t kv_heads) {
+  return {.group = "decode",
+          .B = batch,
+          .T = 1,
+          .S = keys,
+          .H = heads,
+          .HK = kv_heads,
+          .D = 128,
+          .causal = true};
+}
+
+row few(std::int64_t queries, std::int64_t keys, const char* algorithm = "") {
+  return {.group = "short",
+          .algorithm = algorithm,
+          .T = queries,
+          .S = keys,
+          .H = 8,
+          .HK = 2,
+          .D = 128,
+          .causal = true};
+}
+
+row packed(const char* group, std::vector<std::int64_t> queries, std::vector<std::int64_t> keys) {
+  row r{.group = group, .T = 0, .S = 0, .H = 8, .HK = 2, .D = 128, .causal = true};
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    r.T += queries[i];
+    r.S += keys[i];
+  }
+  r.queries = std::move(queries);
+  r.keys = std::move(keys);
+  return r;
+}
+
+void register_smoke_rows(const settings& s) {
+  add<float>(s, square(200, 64, false));
+  add<float>(s, square(200, 64, true, 4, 2));
+  add<double>(s, square(100, 60, true));
+  add<seqmix::f16>(s, square(100, 64, true));
+  add<seqmix::bf16>(s, square(100, 128, false));
+  row windowed = square(300, 64, true);
+  windowed.window = 50;
+  add<float>(s, windowed);
+  add<float>(s, cache(2, 1000, 8, 2));
+  add<seqmix::bf16>(s, cache(1, 1000, 8, 2));
+  add<float>(s, few(5, 700));
+  add<float>(s, packed("varlen", {100, 1, 37}, {100, 300, 80}));
+}
+
+}  // namespace
+
+void register_rows(const settings& s) {
+  if (s.smoke) {
+    return register_smoke_rows(s);
+  }
+  for (const std::int64_t dim : {64, 128, 256}) {
+    for (const bool causal : {false, true}) {
+      for (const std::int64_t tokens : {512, 1024, 2048, 4096, 8192}) {
+        add<float>(s, square(tokens, dim, causal));
+      }
+    }
+  }
+  for (const std::int64_t dim : {64, 128}) {
+    row windowed = square(16384, dim, true);
+    add<float>(s, windowed);
+    windowed.window = 1024;
+    add<float>(s, windowed);
+  }
+  for (const std::int64_t dim : {64, 128}) {
+    for (const bool causal : {false, true}) {
+      const row heads = square(2048, dim, causal, 8, 8);
+      add<float>(s, heads);
+      add<seqmix::bf16>(s, heads);
+      add<seqmix::f16>(s, heads);
+      add<double>(s, heads);
+      add<float>(s, square(2048, dim, causal, 8, 2));
+    }
+  }
+  for (const std::int64_t keys : {8192, 16384, 32768, 65536}) {
+    add<float>(s, cache(1, keys, 32, 8));
+    add<seqmix::bf16>(s, cache(1, keys, 32, 8));
+  }
+  add<seqmix::f16>(s, cache(1, 32768, 32, 8));
+  add<float>(s, cache(8, 8192, 32, 8));
+  add<seqmix::bf16>(s, cache(8, 8192, 32, 8));
+  for (const std::int64_t queries : {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256, 512}) {
+    add<float>(s, few(queries, 32768));
+  }
+  // Where the choice between the two algorithms belongs.
+  for (const std::int64_t queries : {2, 4, 8, 16, 32}) {
+    add<float>(s, few(queries, 32768, "tiled"));
+    add<float>(s, few(queries, 32768, "split_kv"));
+  }
+  // Prompts of mixed lengths, and one prompt chunk beside sequences that decode.
+  add<float>(s, packed("varlen", {2048, 64, 512, 1024, 128, 1500, 31, 777},
+                       {2048, 64, 512, 1024, 128, 1500, 31, 777}));
+  std::vector<std::int64_t> queries(32, 1);
+  std::vector<std::int64_t> keys(32, 2048);
+  queries.front() = 512;
+  add<float>(s, packed("varlen", queries, keys));
+}
+
+}  // namespace seqmix_bench

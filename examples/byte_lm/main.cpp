@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+// A byte-level language model on seqmix: scores a text, or writes one.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "model.hpp"
+#include "predict.hpp"
+
+#if defined(BYTE_LM_OPENMP)
+#include <seqmix/openmp.hpp>
+#endif
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int failed = 1;
+constexpr int bad_usage = 2;
+
+// ---- threads ----
+
+#if defined(BYTE_LM_OPENMP)
+using thread_team = seqmix::openmp_executor;
+int default_threads() { return omp_get_max_threads(); }
+constexpr int most_threads = 1024;
+#else
+struct thread_team : seqmix::inline_executor {
+  explicit thread_team(int /*threads*/) {}
+};
+int default_threads() { return 1; }
+constexpr int most_threads = 1;  // built without OpenMP
+#endif
+
+// ---- files ----
+
+/// A file that ships with this example, wherever the program is called from.
+fs::path shipped(const char* name) {
+#if defined(BYTE_LM_DATA_DIR)
+  const fs::path source_dir = BYTE_LM_DATA_DIR;
+#else
+  const fs::path source_dir = "data";
+#endif
+  for (const fs::path& dir : {source_dir, fs::path("data"), fs::path("examples/byte_lm/data")}) {
+    std::error_code ignored;
+    if (fs::exists(dir / name, ignored)) {
+      return dir / name;
+    }
+  }
+  return source_dir / name;
+}
+
+/// The file's first `limit` bytes.
+std::string read_text(const fs::path& path, std::size_t limit) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    throw std::runtime_error(path.string() + ": cannot be opened");
+  }
+  std::string text;
+  std::array<char, 1 << 16> part;
+  while (text.size() < limit && file) {
+    file.read(part.data(),
+              static_cast<std::streamsize>(std::min(part.size(), limit - text.size())));
+    text.append(part.data(), static_cast<std::size_t>(file.gcount()));
+  }
+  if (file.bad() || (text.empty() && !file.eof())) {
+    throw std::runtime_error(path.string() + ": cannot be read");
+  }
+  if (text.empty()) {
+    throw std::runtime_error(path.string() + ": no text in it");
+  }
+  return text;
+}
+
+// ---- reports ----
+
+void put(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (std::fflush(stdout) != 0) {
+    throw std::runtime_error("cannot write to the standard output");
+  }
+}
+
+double seconds_since(std::chrono::steady_clock::time_point began) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+}
+
+double peak_megabytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024;
+}
+
+/// A bar on stderr, if that is a terminal.
+class progress_bar {
+ public:
+  ~progress_bar() {
+    if (on_terminal_) {
+      std::fputs("\r\033[K", stderr);
+    }
+  }
+
+  void show(std::size_t done, std::size_t all) const {
+    if (!on_terminal_) {
+      return;
+    }
+    constexpr std::size_t width = 40;
+    const std::size_t filled = width * done / all;
+    const std::string bar = std::string(filled, '#') + std::string(width - filled, '.');
+    std::fprintf(stderr, "\r[%s] %3zu %%", bar.c_str(), 100 * done / all);
+    std::fflush(stderr);
+  }
+
+ private:
+  bool on_terminal_ = isatty(STDERR_FILENO) != 0;
+};
+
+// ---- the two commands ----
+
+/// What CLI11's ranges let pass: NaN.
+std::string refuse_nan(const std::string& text) {
+  return std::isnan(std::strtod(text.c_str(), nullptr)) ? "not a number: " + text : "";
+}
+
+struct common_options {
+  fs::path weights = shipped("byte_lm.safetensors");
+  int threads = default_threads();
+};
+
+struct score_options {
+  fs::path file = shipped("heldout.txt");
+  int window = 1024;
+  std::size_t max_bytes = 0;  // 0: all
+  double expect = 0;          // 0: anything
+  double tolerance = 0.001;
+};
+
+void score(const common_options& common, const score_options& options) {
+  const model m(common.weights);
+  if (options.window > m.config.context_length) {
+    throw std::runtime_error("--window " + std::to_string(options.window) +
+                             ": the model was trained on windows of up to " +
+                             std::to_string(m.config.context_length) + " bytes");
+  }
+  const std::string text =
+      read_text(options.file, options.max_bytes == 0 ? std::string::npos : options.max_bytes);
+  const auto window = static_cast<std::size_t>(options.window);
+  const std::size_t windows = (text.size() + window - 1) / window;
+
+  // Windows are independent: each worker takes one after another through a session of its own.
+  thread_team team(static_cast<int>(std::min(windows, static_cast<std::size_t>(common.threads))));
+  std::vector<session> sessions(static_cast<std::size_t>(team.concurrency()),
+                                session(m, static_cast<int>(std::min(window, text.size()))));
+  std::vector<double> window_bits(windows);
+  std::vector<std::string> problems(windows);
+  std::atomic<std::size_t> done = 0;
+  std::optional<progress_bar> progress(std::in_place);
+  auto score_window = [&](std::int64_t index, int worker) {
+    const auto i = static_cast<std::size_t>(index);
+    if (worker == 0) {
+      progress->show(done, windows);
+    }
+    try {
+      window_bits[i] = bits_of(m.config, sessions[static_cast<std::size_t>(worker)],
+                               std::string_view(text).substr(i * window, window));
+    } catch (const std::exception& e) {
+      problems[i] = e.what();
+    }
+    ++done;
+  };
+  const auto began = std::chrono::steady_clock::now();
+  team.run(static_cast<std::int64_t>(windows), score_window);
+  const double seconds = seconds_since(began);
+  progress.reset();
+
+  double bits = 0;
+  double seqmix_seconds = 0;
+  for (std::size_t i = 0; i < windows; ++i) {
+    if (!problems[i].empty()) {
+      throw std::runtime_error(problems[i]);
+    }
+    bits += window_bits[i];
+  }
+  for (const session& s : sessions) {
+    seqmix_seconds += s.seqmix_seconds();
+  }
+  const auto bytes = static_cast<double>(text.size());
+  const double bits_per_byte = bits / bytes;
+  std::printf("%s: %zu bytes in %zu windows of %zu\n", options.file.string().c_str(), text.size(),
+              windows, window);
+  std::printf("bits per byte      %.6f\n", bits_per_byte);
+  std::printf("tokens per second  %.0f (%.2f s, threads: %d, %.0f %% of it in seqmix)\n",
+              bytes / seconds, seconds, team.concurrency(),
+              100 * seqmix_seconds / (seconds * team.concurrency()));
+  std::printf("peak memory        %.1f MiB\n", peak_megabytes());
+  if (options.expect != 0) {
+    if (!(std::abs(bits_per_byte - options.expect) <= options.tolerance)) {
+      throw std::runtime_error("the score is off: " + std::to_string(bits_per_byte) +
+                               " bits per byte, expected " + std::to_string(options.expect) +
+                               " within " + std::to_string(options.tolerance));
+    }
+    std::printf("as expected        %.6f within %g\n", options.expect, options.tolerance);
+  }
+}
+
+struct generate_options {
+  std::string prompt;
+  int length = 200;
+  double temperature = 0.8;
+  std::uint64_t seed = 0;
+};
+
+void generate(const common_options& common, const generate_options& options) {
+  const model m(common.weights);
+  const std::size_t needed = options.prompt.size() + static_cast<std::size_t>(options.length);
+  if (needed > static_cast<std::size_t>(m.config.context_length)) {
+    throw std::runtime_error("a prompt of " + std::to_string(options.prompt.size()) +
+                             " bytes and " + std::to_string(options.length) +
+                             " more do not fit: the model was trained on texts of up to " +
+                             std::to_string(m.config.context_length) + " bytes");
+  }
+  // BOS takes the place of the last byte, which nothing follows.
+  thread_team team(common.threads);
+  session s(m, static_cast<int>(needed), team);
+  sampler draw(options.temperature, options.seed);
+  // A terminal shall not take what the model says as commands.
+  const bool on_terminal = isatty(STDOUT_FILENO) != 0;
+
+  put(options.prompt);
+  const auto began = std::chrono::steady_clock::now();
+  const std::vector<int> prompt = tokens_of(m.config, options.prompt);
+  const auto prompt_logits = s.append(prompt);
+  int next = draw(prompt_logits.row(prompt_logits.rows() - 1));
+  const double prompt_seconds = seconds_since(began);
+  for (int produced = 1;; ++produced) {
+    const bool printable = next >= 32 ? next != 127 : next == '\n' || next == '\t';
+    const char byte = printable || !on_terminal ? static_cast<char>(next) : '?';
+    put({&byte, 1});
+    if (produced == options.length) {
+      break;
+    }
+    next = draw(s.append(std::span(&next, 1)).row(0));
+  }
+  const double seconds = seconds_since(began) - prompt_seconds;
+  put("\n");
+
+  std::fprintf(stderr, "prompt  %zu tokens in %.1f ms\n", prompt.size(), 1e3 * prompt_seconds);
+  if (options.length > 1) {
+    std::fprintf(stderr, "tokens per second  %.0f (threads: %d, peak memory %.1f MiB)\n",
+                 (options.length - 1) / seconds, team.concurrency(), peak_megabytes());
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  common_options common;
+  score_options scoring;
+  generate_options generation;
+
+  CLI::App app{"A byte-level language model on seqmix."};
+  app.require_subcommand(1);
+  const auto add_common = [&](CLI::App& command) {
+    command.add_option("--weights", common.weights, "Weights to use")->capture_default_str();
+    command.add_option("--threads", common.threads, "Threads to use")
+        ->check(CLI::Range(1, most_threads))
+        ->capture_default_str();
+  };
+
+  CLI::App& score_command = *app.add_subcommand("score", "Bits per byte that a text takes");
+  score_command.add_option("FILE", scoring.file, "Text to score")->capture_default_str();
+  score_command.add_option("--window", scoring.window, "Bytes that are predicted as one text")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  score_command.add_option("--max-bytes", scoring.max_bytes, "Score only the file's first bytes")
+      ->check(CLI::PositiveNumber);
+  CLI::Option* expect =
+      score_command.add_option("--expect", scoring.expect, "Fail unless the score is this one")
+          ->check(CLI::PositiveNumber)
+          ->check(refuse_nan);
+  score_command.add_option("--tolerance", scoring.tolerance, "How far off it may be")
+      ->check(CLI::NonNegativeNumber)
+      ->check(refuse_nan)
+      ->needs(expect)
+      ->capture_default_str();
+  add_common(score_command);
+
+  CLI::App& generate_command = *app.add_subcommand("generate", "Continue a text");
+  generate_command.add_option("--prompt", generation.prompt, "Text to continue")->required();
+  generate_command.add_option("--length", generation.length, "Bytes to generate")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  generate_command
+      .add_option("--temperature", generation.temperature, "0 takes the likeliest byte each time")
+      ->check(CLI::Range(0.0, 1000.0))
+      ->check(refuse_nan)
+      ->capture_default_str();
+  generate_command.add_option("--seed", generation.seed, "Another seed gives another text")
+      ->capture_default_str();
+  add_common(generate_command);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : bad_usage;
+  }
+  try {
+    score_command.parsed() ? score(common, scoring) : generate(common, generation);
+    put("");  // whatever was printed has arrived
+    return 0;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "byte_lm: %s\n", e.what());
+    return failed;
+  }
+}

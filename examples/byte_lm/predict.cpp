@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "predict.hpp"
+
+#include <array>
+#include <cmath>
+#include <numbers>
+
+std::vector<int> tokens_of(const model_config& config, std::string_view text) {
+  std::vector<int> tokens{config.bos_token};
+  for (const char c : text) {
+    tokens.push_back(static_cast<unsigned char>(c));
+  }
+  return tokens;
+}
+
+double bits_of(const model_config& config, session& s, std::string_view text) {
+  if (text.empty()) {
+    return 0;
+  }
+  s.clear();
+  const auto logits = s.append(tokens_of(config, text.substr(0, text.size() - 1)));
+  double nats = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto row = logits.row(static_cast<Eigen::Index>(i)).array();
+    const float largest = row.maxCoeff();
+    const double sum = static_cast<double>((row - largest).exp().sum());
+    const float chosen = row(static_cast<unsigned char>(text[i]));
+    nats += std::log(sum) - static_cast<double>(chosen - largest);
+  }
+  return nats / std::numbers::ln2;
+}
+
+int sampler::operator()(const Eigen::Ref<const row_vector>& logits) {
+  constexpr int bytes = 256;
+  int likeliest = 0;
+  const double largest = static_cast<double>(logits.head(bytes).maxCoeff(&likeliest));
+  if (temperature_ == 0) {
+    return likeliest;
+  }
+  std::array<double, bytes> cumulative{};
+  double sum = 0;
+  for (int byte = 0; byte < bytes; ++byte) {
+    sum += std::exp((static_cast<double>(logits(byte)) - largest) / temperature_);
+    cumulative[static_cast<std::size_t>(byte)] = sum;
+  }
+  const double uniform = static_cast<double>(generator_() >> 11) * 0x1p-53;  // [0, 1)
+  for (int byte = 0; byte < bytes; ++byte) {
+    if (uniform * sum < cumulative[static_cast<std::size_t>(byte)]) {
+      return byte;
+    }
+  }
+  return likeliest;  // only if rounding took uniform * sum up to sum
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <seqmix/ops/rope/rope.hpp>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/errors.hpp"
+
+using seqmix::device;
+using seqmix::device_kind;
+using seqmix::rope_layout;
+using seqmix::tensor_view;
+
+namespace {
+
+constexpr float untouched = -77.0f;
+constexpr std::int64_t B = 2, T = 3, H = 4, D = 6;
+constexpr device gpu{device_kind::cuda, 0};
+
+struct rotation {
+  std::vector<float> in = std::vector<float>(500, 0.5f);
+  std::vector<float> out = std::vector<float>(500, untouched);
+  std::vector<std::int32_t> places = std::vector<std::int32_t>(10, 0);
+  tensor_view<float, 4> x = seqmix::view(in.data(), B, T, H, D);
+  tensor_view<float, 4> o = seqmix::view(out.data(), B, T, H, D);
+  seqmix::rope_options options{.layout = rope_layout::half_split};
+  seqmix::context ctx{};
+  rotation() { options.positions = seqmix::view(places.data(), B, T); }
+  rotation(const rotation&) = delete;
+
+  bool wrote_nothing() const {
+    return out == std::vector<float>(out.size(), untouched) &&
+           in == std::vector<float>(in.size(), 0.5f);
+  }
+};
+
+void check_refusal(const rotation& c, const seqmix::error& e, const char* argument,
+                   const std::string& expected, const std::string& actual) {
+  CAPTURE(e.what());
+  CHECK(e.operator_name() == "rope");
+  CHECK(e.argument() == argument);
+  CHECK(e.expected().find(expected) != std::string::npos);
+  CHECK(e.actual().find(actual) != std::string::npos);
+  CHECK(c.wrote_nothing());
+}
+
+void refuses(const char* argument, const std::string& expected, const std::string& actual,
+             const std::function<void(rotation&)>& fault) {
+  rotation c;
+  fault(c);
+  CAPTURE(argument, expected, actual);
+  for (const seqmix::error& e :
+       {error_of([&] { seqmix::rope(c.x, c.o, c.options, c.ctx); }),
+        error_of([&] { seqmix::rope.explain(c.x, c.o, c.options, c.ctx); }),
+        error_of([&] { seqmix::rope.workspace_bytes(c.x, c.o, c.options, c.ctx); }),
+        error_of([&] { seqmix::naive_rope(c.x, c.o, c.options); })}) {
+    check_refusal(c, e, argument, expected, actual);
+  }
+}
+
+/// What also holds in place.
+void refuses_inplace(const char* argument, const std::string& expected, const std::string& actual,
+                     const std::function<void(rotation&)>& fault) {
+  rotation c;
+  fault(c);
+  CAPTURE(argument, expected, actual);
+  for (const seqmix::error& e :
+       {error_of([&] { seqmix::rope_inplace(c.x, c.options, c.ctx); }),
+        error_of([&] { seqmix::rope_inplace.explain(c.x, c.options, c.ctx); }),
+        error_of([&] { seqmix::rope_inplace.workspace_bytes(c.x, c.options, c.ctx); })}) {
+    check_refusal(c, e, argument, expected, actual);
+  }
+}
+
+void refuses_both(const char* argument, const std::string& expected, const std::string& actual,
+                  const std::function<void(rotation&)>& fault) {
+  refuses(argument, expected, actual, fault);
+  refuses_inplace(argument, expected, actual, fault);
+}
+
+}  // namespace
+
+TEST_CASE("sound rotations run", "[rope][errors]") {
+  rotation c;
+  seqmix::rope(c.x, c.o, c.options);
+  CHECK(c.out[0] == 0.5f);
+  seqmix::rope_inplace(c.x, c.options);
+  CHECK(c.in[0] == 0.5f);
+}
+
+TEST_CASE("rotations of shapes that do not match are refused", "[rope][errors]") {
+  refuses("o", "[B, T, H, D] = [2, 3, 4, 6]", "[2, 3, 4, 4]",
+          [](rotation& c) { c.o = c.o.slice(3, 0, 4); });
+  refuses("o", "[2, 3, 4, 6]", "[2, 2, 4, 6]", [](rotation& c) { c.o = c.o.slice(1, 0, 2); });
+  refuses("x", "extents of at least 0", "[2, 3, -4, 6]",
+          [](rotation& c) { c.x = c.x.slice(2, 0, -4); });
+  refuses_both("options.positions", "[B, T] = [2, 3]", "[3, 2]",
+               [](rotation& c) { c.options.positions = seqmix::view(c.places.data(), T, B); });
+  refuses_both("options.positions", "element type i32 or i64", "f32",
+               [](rotation& c) { c.options.positions = seqmix::view(c.in.data() + 200, B, T); });
+}
+
+TEST_CASE("rotations without a layout, or out of range, are refused", "[rope][errors]") {
+  refuses_both("options.layout", "interleaved or half_split", "none",
+               [](rotation& c) { c.options.layout = rope_layout::unspecified; });
+  refuses_both("options.base", "a positive number", "0", [](rotation& c) { c.options.base = 0; });
+  refuses_both("options.base", "a positive number", "-1", [](rotation& c) { c.options.base = -1; });
+  refuses_both("options.base", "a positive number", "nan",
+               [](rotation& c) { c.options.base = std::numeric_limits<double>::quiet_NaN(); });
+  refuses_both("options.base", "a positive number", "inf",
+               [](rotation& c) { c.options.base = std::numeric_limits<double>::infinity(); });
+  refuses_both("options.rotary_dims", "an even number of channels", "3",
+               [](rotation& c) { c.options.rotary_dims = 3; });
+  refuses_both("options.rotary_dims", "0 to 6", "8",
+               [](rotation& c) { c.options.rotary_dims = 8; });
+  refuses_both("options.rotary_dims", "0 to 6", "-2",
+               [](rotation& c) { c.options.rotary_dims = -2; });
+  refuses("options.rotary_dims", "an even number of channels", "5", [](rotation& c) {
+    c.x = c.x.slice(3, 0, 5);
+    c.o = c.o.slice(3, 0, 5);
+  });
+}
+
+TEST_CASE("rotations of null data, or over each other, are refused", "[rope][errors]") {
+  refuses("x", "data for shape", "a null pointer",
+          [](rotation& c) { c.x = {nullptr, {B, T, H, D}}; });
+  refuses("o", "data for shape", "a null pointer",
+          [](rotation& c) { c.o = {nullptr, {B, T, H, D}}; });
+  refuses_both("options.positions", "data for shape", "a null pointer", [](rotation& c) {
+    c.options.positions = tensor_view<std::int64_t, 2>{nullptr, {B, T}};
+  });
+  refuses("o", "memory apart from x's", "overlapping memory", [](rotation& c) { c.o = c.x; });
+  refuses("o", "memory apart from x's", "overlapping memory",
+          [](rotation& c) { c.o = seqmix::view(c.in.data() + 143, B, T, H, D); });
+  refuses("o", "one address for each element", "share memory", [](rotation& c) {
+    c.o = {c.out.data(), {B, T, H, D}, {T * H * D, std::int64_t{0}, D, std::int64_t{1}}};
+  });
+  refuses_inplace("o", "one address for each element", "share memory", [](rotation& c) {
+    c.x = {c.in.data(), {B, T, H, D}, {std::int64_t{0}, H * D, D, std::int64_t{1}}};
+  });
+  refuses("o", "host memory, as x", "memory of cuda:0",
+          [](rotation& c) { c.o = {c.o.data_handle(), {B, T, H, D}, gpu}; });
+  refuses_both("options.positions", "host memory, as x", "memory of cuda:0", [](rotation& c) {
+    c.options.positions = tensor_view<std::int32_t, 2>{c.places.data(), {B, T}, gpu};
+  });
+}
+
+TEST_CASE("rotations without a place to run are refused", "[rope][errors]") {
+  rotation c;
+  const auto refusal = [&] {
+    const seqmix::error e = error_of([&] { seqmix::rope(c.x, c.o, c.options, c.ctx); });
+    CHECK(e.operator_name() == "rope");
+    CHECK(c.wrote_nothing());
+    return e;
+  };
+  c.ctx.pin.implementation = "magic";
+  CHECK(refusal().argument() == "context.pin.implementation");
+  c.ctx.pin = {};
+  c.ctx.device = seqmix::device_policy::cuda;
+  CHECK(refusal().argument() == "context.device");
+  c.ctx.device = seqmix::device_policy::automatic;
+  std::byte one{};
+  c.ctx.workspace = {&one, 1};
+  CHECK(refusal().argument() == "context.workspace");
+}

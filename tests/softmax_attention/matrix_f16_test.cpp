@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "support/attention_matrix.hpp"
+
+using namespace seqmix_test;
+
+TEST_CASE("softmax_attention against the definition, f16", "[softmax_attention][matrix]") {
+  const attention_calls calls = calls_for<seqmix::f16>();
+  check_matrix_pairwise(calls, {1, 2});
+  check_matrix_corners(calls);
+}
+
+TEST_CASE("softmax_attention, every combination, f16", "[.full]") {
+  check_matrix_full(calls_for<seqmix::f16>());
+}

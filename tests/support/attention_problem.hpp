@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <ostream>
+#include <seqmix/ops/softmax_attention/options.hpp>
+#include <string>
+#include <vector>
+
+#include "tensor.hpp"
+#include "tolerance.hpp"
+
+namespace seqmix_test {
+
+inline constexpr double infinity = std::numeric_limits<double>::infinity();
+
+/// The three forms of a call of softmax_attention.
+enum class call_form { batched, packed, cached };
+constexpr const char* name(call_form f) noexcept {
+  return f == call_form::batched ? "batched" : f == call_form::packed ? "packed" : "cached";
+}
+
+struct attention_types {
+  scalar_type q = scalar_type::f32, k = scalar_type::f32, v = scalar_type::f32,
+              o = scalar_type::f32;
+
+  /// What scores and sums are kept in.
+  scalar_type compute() const noexcept {
+    const bool wide = q == scalar_type::f64 || k == scalar_type::f64 || v == scalar_type::f64 ||
+                      o == scalar_type::f64;
+    return wide ? scalar_type::f64 : scalar_type::f32;
+  }
+};
+
+/// One call of softmax_attention: everything that decides its inputs and its result.
+struct attention_case {
+  std::int64_t B = 1, T = 1, S = 1, H = 1, HK = 1, D = 8, V = 8;
+  bool causal = false;
+  seqmix::attention_window window{};
+  std::int64_t sinks = 0;
+  std::optional<double> scale{};
+  scalar_type lse = scalar_type::none;
+  call_form form = call_form::batched;
+  layout q = layout::dense, k = layout::dense, v = layout::dense, o = layout::dense;
+  double magnitude = 1;
+  std::uint64_t seed = 1;
+  attention_types types{};
+
+  friend std::ostream& operator<<(std::ostream& out, const attention_case& c) {
+    out << "{B " << c.B << ", T " << c.T << ", S " << c.S << ", H " << c.H << ", HK " << c.HK
+        << ", D " << c.D << ", V " << c.V << ", " << (c.causal ? "causal, " : "") << "window "
+        << c.window.left << ":" << c.window.right << ", sinks " << c.sinks << ", scale ";
+    if (c.scale) {
+      out << *c.scale;
+    } else {
+      out << "default";
+    }
+    out << ", lse " << name(c.lse) << ", " << name(c.form) << ", layouts " << name(c.q) << " "
+        << name(c.k) << " " << name(c.v) << " " << name(c.o) << ", types " << name(c.types.q) << " "
+        << name(c.types.k) << " " << name(c.types.v) << " " << name(c.types.o) << ", magnitude "
+        << c.magnitude << ", seed " << c.seed << "}";
+    return out;
+  }
+};
+
+/// One sequence of a problem: where it lies and how long it is.
+struct sequence_place {
+  std::int64_t batch, q_begin, queries, k_begin, keys;
+};
+
+/// Whether query i sees key j, as the definition says it; shares no code with the library.
+inline bool sees(const attention_case& c, const sequence_place& s, std::int64_t i,
+                 std::int64_t j) noexcept {
+  const std::int64_t diagonal = i + s.keys - s.queries;
+  const bool before = !c.causal || j <= diagonal;
+  const bool inside = (c.window.left == seqmix::unbounded || j >= diagonal - c.window.left) &&
+                      (c.window.right == seqmix::unbounded || j <= diagonal + c.window.right);
+  return before && (inside || j < c.sinks);
+}
+
+/// The tensors of a case, in memory of the layouts that it names.
+///
+/// Sequence 0 has T queries and S keys. In the packed form the others are ragged, some are shorter
+/// than their slot, and rows follow the last one; in the cached form the lengths differ.
+class attention_problem {
+ public:
+  explicit attention_problem(const attention_case& which) : c(which) {
+    std::vector<std::int64_t> q_starts{0};
+    std::vector<std::int64_t> k_starts{0};
+    std::vector<std::int64_t> key_counts;
+    const bool shortened = c.form == call_form::cached || c.seed % 2 == 1;
+    for (std::int64_t b = 0; b < c.B; ++b) {
+      const std::uint64_t r = mix(c.seed * 1000 + static_cast<std::uint64_t>(b));
+      sequence_place s{b, 0, c.T, 0, c.S};
+      const auto below = [&](std::int64_t n, int shift) {
+        return static_cast<std::int64_t>((r >> shift) % static_cast<std::uint64_t>(n + 1));
+      };
+      if (c.form == call_form::packed) {
+        s = {0, q_starts.back(), b == 0 ? c.T : below(c.T, 0), k_starts.back(),
+             b == 0 ? c.S : below(c.S, 20)};
+        q_starts.push_back(s.q_begin + s.queries);
+        k_starts.push_back(s.k_begin + s.keys + (shortened ? below(3, 40) : 0));
+      } else if (c.form == call_form::cached && b > 0) {
+        s.keys = below(c.S, 20);
+      }
+      sequences.push_back(s);
+      key_counts.push_back(s.keys);
+    }
+    const bool packed = c.form == call_form::packed;
+    const std::int64_t batch = packed ? 1 : c.B;
+    const std::int64_t rows = packed ? q_starts.back() + below_two() : c.T;
+    const std::int64_t keys = packed ? k_starts.back() + below_two() : c.S;
+    q = tensor<4>(c.types.q, {batch, rows, c.H, c.D}, c.q);
+    k = tensor<4>(c.types.k, {batch, keys, c.HK, c.D}, c.k);
+    v = tensor<4>(c.types.v, {batch, keys, c.HK, c.V}, c.v);
+    o = tensor<4>(c.types.o, {batch, rows, c.H, c.V}, c.o);
+    if (c.lse != scalar_type::none) {
+      lse = tensor<3>(c.lse, {batch, c.H, rows}, c.o);
+    }
+    const layout vector_layout = c.seed % 3 == 0 ? layout::strided : layout::dense;
+    if (packed) {
+      q_offsets = index_tensor(q_starts, c.seed % 4 < 2, vector_layout);
+      k_offsets = index_tensor(k_starts, c.seed % 8 < 4, vector_layout);
+    }
+    if (packed ? shortened : c.form == call_form::cached) {
+      lengths = index_tensor(key_counts, c.seed % 4 < 2, vector_layout);
+    }
+    q.fill(c.seed * 4 + 1, c.magnitude);
+    k.fill(c.seed * 4 + 2);
+    v.fill(c.seed * 4 + 3);
+  }
+
+  seqmix::softmax_attention_options options() const {
+    seqmix::softmax_attention_options result;
+    result.scale = c.scale;
+    result.causal = c.causal;
+    result.window = c.window;
+    result.sink_tokens = c.sinks;
+    if (c.lse == scalar_type::f32) {
+      result.lse = lse.view<float>();
+    } else if (c.lse == scalar_type::f64) {
+      result.lse = lse.view<double>();
+    }
+    if (c.form == call_form::packed) {
+      result.varlen = {.q_offsets = index_view(q_offsets), .k_offsets = index_view(k_offsets)};
+      if (lengths.type() != scalar_type::none) {
+        result.varlen.k_lengths = index_view(lengths);
+      }
+    }
+    return result;
+  }
+
+  void clear_outputs() {
+    o.clear();
+    if (c.lse != scalar_type::none) {
+      lse.clear();
+    }
+  }
+
+  /// Rows of the output that belong to a sequence: the others are not the operator's to write.
+  std::vector<char> owned_rows() const {
+    std::vector<char> owned(static_cast<std::size_t>(o.extent(1)), 0);
+    for (const sequence_place& s : sequences) {
+      for (std::int64_t i = 0; i < s.queries; ++i) {
+        owned[static_cast<std::size_t>(s.q_begin + i)] = 1;
+      }
+    }
+    return owned;
+  }
+
+  std::int64_t most_rows_per_kv_head() const {
+    std::int64_t most = 0;
+    for (const sequence_place& s : sequences) {
+      most = std::max(most, s.queries * (c.HK == 0 ? 1 : c.H / c.HK));
+    }
+    return most;
+  }
+
+  attention_case c;
+  std::vector<sequence_place> sequences;
+  tensor<4> q, k, v, o;
+  tensor<3> lse;
+  tensor<1> q_offsets, k_offsets, lengths;
+
+ private:
+  std::int64_t below_two() const noexcept {
+    return static_cast<std::int64_t>(mix(c.seed * 77) % 3);
+  }
+};
+
+/// The expected results, element by element in logical order, from the definition in double.
+struct attention_reference {
+  std::vector<double> o;    // [B, T, H, V]; rows that no sequence owns are 0
+  std::vector<double> lse;  // [B, H, T]
+  double o_floor = 0;       ///< scale below which a small output is cancellation
+
+  explicit attention_reference(const attention_problem& p) {
+    const attention_case& c = p.c;
+    const std::int64_t rows = p.q.extent(1);
+    const std::int64_t keys = p.k.extent(1);
+    const double scale = c.scale.value_or(1.0 / std::sqrt(static_cast<double>(c.D)));
+    const std::vector<double> q = p.q.values();
+    const std::vector<double> k = p.k.values();
+    const std::vector<double> v = p.v.values();
+    o.assign(static_cast<std::size_t>(p.o.size()), 0.0);
+    lse.assign(static_cast<std::size_t>(p.q.extent(0) * c.H * rows), 0.0);
+    std::vector<double> score;
+    double squares = 0;
+    for (const sequence_place& s : p.sequences) {
+      score.resize(static_cast<std::size_t>(s.keys));
+      for (std::int64_t h = 0; h < c.H; ++h) {
+        const std::int64_t hk = h * c.HK / c.H;
+        for (std::int64_t i = 0; i < s.queries; ++i) {
+          const std::int64_t row = s.batch * rows + s.q_begin + i;
+          const double* query = q.data() + (row * c.H + h) * c.D;
+          double* out = o.data() + (row * c.H + h) * c.V;
+          const auto key_row = [&](std::int64_t j) {
+            return (s.batch * keys + s.k_begin + j) * c.HK + hk;
+          };
+          double maximum = -infinity;
+          bool broken = false;  // a NaN score; comparisons would lose it
+          for (std::int64_t j = 0; j < s.keys; ++j) {
+            double& x = score[static_cast<std::size_t>(j)];
+            x = -infinity;
+            if (sees(c, s, i, j)) {
+              x = scale * dot(query, k.data() + key_row(j) * c.D, c.D);
+              maximum = x > maximum ? x : maximum;
+              broken |= std::isnan(x);
+            }
+          }
+          const double reference = maximum == -infinity ? 0 : maximum;
+          double sum = 0;
+          double magnitude = 0;
+          for (std::int64_t j = 0; j < s.keys; ++j) {
+            if (!sees(c, s, i, j)) {
+              continue;
+            }
+            const double weight = std::exp(score[static_cast<std::size_t>(j)] - reference);
+            const double* value = v.data() + key_row(j) * c.V;
+            sum += weight;
+            for (std::int64_t x = 0; x < c.V; ++x) {
+              out[x] += weight * value[x];
+            }
+            magnitude += weight * std::fabs(value[0]);
+          }
+          if (sum == 0) {
+            std::fill_n(out, c.V, 0.0);
+          } else {
+            for (std::int64_t x = 0; x < c.V; ++x) {
+              out[x] /= sum;
+            }
+            squares += magnitude / sum * (magnitude / sum);
+          }
+          const double nan = std::numeric_limits<double>::quiet_NaN();
+          lse[static_cast<std::size_t>((s.batch * c.H + h) * rows + s.q_begin + i)] =
+              broken     ? nan
+              : sum == 0 ? -infinity
+                         : maximum + std::log(sum);
+        }
+      }
+    }
+    if (o.size() < 64 && !o.empty() && std::isfinite(squares)) {
+      o_floor = std::sqrt(squares * static_cast<double>(c.V) / static_cast<double>(o.size()));
+    }
+  }
+
+ private:
+  static double dot(const double* a, const double* b, std::int64_t n) noexcept {
+    double part[4] = {};
+    std::int64_t d = 0;
+    for (; d + 4 <= n; d += 4) {
+      for (int x = 0; x < 4; ++x) {
+        part[x] += a[d + x] * b[d + x];
+      }
+    }
+    for (; d < n; ++d) {
+      part[0] += a[d] * b[d];
+    }
+    return (part[0] + part[1]) + (part[2] + part[3]);
+  }
+};
+
+/// What is wrong with a problem's outputs; empty when nothing is.
+inline std::string verify(const attention_problem& p, const attention_reference& expected,
+                          bound which = bound::target) {
+  const std::vector<char> owned = p.owned_rows();
+  std::string text;
+  std::vector<double> actual = p.o.values();
+  std::size_t at = 0;
+  bool foreign = false;
+  p.o.for_each([&](const tensor<4>::index& i) {
+    if (owned[static_cast<std::size_t>(i[1])] == 0) {
+      foreign |= !p.o.untouched(i);
+      actual[at] = 0;
+    }
+    ++at;
+  });
+  if (foreign) {
+    text += "o: rows that belong to no sequence were written; ";
+  }
+  if (!p.o.gaps_untouched()) {
+    text += "o: memory between or around the elements was written; ";
+  }
+  const std::string o_text =
+      compare(actual, expected.o, tolerance_of(p.c.types.o), which, expected.o_floor);
+  if (!o_text.empty()) {
+    text += "o: " + o_text + "; ";
+  }
+  if (p.c.lse != scalar_type::none) {
+    std::vector<double> sums = p.lse.values();
+    at = 0;
+    foreign = false;
+    p.lse.for_each([&](const tensor<3>::index& i) {
+      if (owned[static_cast<std::size_t>(i[2])] == 0) {
+        foreign |= !p.lse.untouched(i);
+        sums[at] = 0;
+      }
+      ++at;
+    });
+    if (foreign || !p.lse.gaps_untouched()) {
+      text += "lse: memory that is not its own was written; ";
+    }
+    const bool wide = p.c.lse == scalar_type::f64 && p.c.types.compute() == scalar_type::f64;
+    const std::string lse_text = compare(
+        sums, expected.lse, tolerance_of(wide ? scalar_type::f64 : scalar_type::f32), which, 1.0);
+    if (!lse_text.empty()) {
+      text += "lse: " + lse_text + "; ";
+    }
+  }
+  return text;
+}
+
+}  // namespace seqmix_test
