@@ -16,6 +16,15 @@ struct erased_view {
   std::array<std::int64_t, Rank> strides{};
   device memory{};
 
+  constexpr erased_view() = default;
+  template <class T>
+  explicit constexpr erased_view(const tensor_view<T, Rank>& v) noexcept
+      : data(v.data_handle()),
+        type(scalar_type_of<T>),
+        extents(v.extents().values),
+        strides(v.strides().values),
+        memory(v.memory()) {}
+
   static constexpr std::size_t rank() noexcept { return Rank; }
   constexpr std::int64_t extent(std::size_t axis) const noexcept { return extents[axis]; }
   constexpr std::int64_t stride(std::size_t axis) const noexcept { return strides[axis]; }
@@ -45,33 +54,21 @@ SEQMIX_ALWAYS_INLINE std::int64_t index_at(const erased_view<Pointer, 1>& v,
 /// A read-only tensor with its element type erased: an optional input among an operator's options.
 template <std::size_t Rank>
 struct any_view : detail::erased_view<const void*, Rank> {
+  using base = detail::erased_view<const void*, Rank>;
   constexpr any_view() = default;
 
   template <view_of<Rank> X>
-  constexpr any_view(const X& x) noexcept {
-    const auto v = as_tensor_view(x);
-    this->data = v.data_handle();
-    this->type = scalar_type_of<typename X::element_type>;
-    this->extents = v.extents().values;
-    this->strides = v.strides().values;
-    this->memory = v.memory();
-  }
+  constexpr any_view(const X& x) noexcept : base(as_tensor_view(x)) {}
 };
 
 /// A writable tensor with its element type erased. A view of const elements does not convert.
 template <std::size_t Rank>
 struct any_out : detail::erased_view<void*, Rank> {
+  using base = detail::erased_view<void*, Rank>;
   constexpr any_out() = default;
 
   template <mutable_view_of<Rank> X>
-  constexpr any_out(const X& x) noexcept {
-    const auto v = as_tensor_view(x);
-    this->data = v.data_handle();
-    this->type = scalar_type_of<typename X::element_type>;
-    this->extents = v.extents().values;
-    this->strides = v.strides().values;
-    this->memory = v.memory();
-  }
+  constexpr any_out(const X& x) noexcept : base(as_tensor_view(x)) {}
 };
 
 SEQMIX_END_NAMESPACE

@@ -12,7 +12,9 @@ namespace detail {
 
 /// The equation, in double; parts with LSE = -inf are neutral:
 ///
-///     LSE = log sum_p e^(LSE_p),   o = sum_p e^(LSE_p - LSE) o_p
+///     LSE = log sum_p e^(LSE_p),   o = sum_p e^(LSE_p) o_p / sum_p e^(LSE_p)
+///
+/// with the largest LSE_p taken out of both sums.
 template <class TA, class TB, class TO, class Tag>
 void naive_merge_attention(const merge_attention_problem& p) {
   constexpr double none = -std::numeric_limits<double>::infinity();
@@ -34,8 +36,9 @@ void naive_merge_attention(const merge_attention_problem& p) {
           double value = 0;
           for (std::int64_t part = 0; part < p.parts(); ++part) {
             if (row.lse(part) != none) {
+              const double weight = std::exp(row.lse(part) - maximum) / sum;
               row.values(part, [&](const auto* v, std::int64_t stride) {
-                value += std::exp(row.lse(part) - lse) * widen<double>(v[c * stride]);
+                value += weight * widen<double>(v[c * stride]);
               });
             }
           }
