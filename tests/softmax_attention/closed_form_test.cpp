@@ -169,8 +169,8 @@ TEST_CASE("a group of query heads reads one key-value head", "[softmax_attention
 
 TEST_CASE("grouped heads equal repeated heads, bit for bit", "[softmax_attention]") {
   attention_case grouped{.B = 2,
-                         .T = 20,
-                         .S = 33,
+                         .T = 42,  // by default tiled in both
+                         .S = 50,
                          .H = 6,
                          .HK = 2,
                          .D = 16,
@@ -215,7 +215,7 @@ TEST_CASE("the oracle as a function object", "[softmax_attention]") {
 
 TEST_CASE("what explain says is what runs", "[softmax_attention]") {
   attention_case few{.T = 4, .S = 100, .types = types_of_all<double>()};
-  attention_case many{.T = 40, .S = 100, .types = types_of_all<double>()};
+  attention_case many{.T = 48, .S = 100, .types = types_of_all<double>()};
   attention_problem a(few);
   attention_problem b(many);
   const attention_calls calls = calls_for<double>();
