@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Nothing here depends on the machine: headers, a package config under share/, a pkg-config file.
+# But for seqmix::cuda nothing here depends on the machine: headers, a package config under share/, a pkg-config file.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -11,6 +11,17 @@ install(TARGETS seqmix_native EXPORT seqmix-native-targets)
 foreach(set IN ITEMS seqmix seqmix-openmp seqmix-native)
   install(EXPORT ${set}-targets NAMESPACE seqmix:: DESTINATION "${seqmix_config_dir}")
 endforeach()
+
+# seqmix::cuda is compiled: it goes to lib/, and so does its part of the package config.
+if(TARGET seqmix_cuda)
+  set(seqmix_cuda_config_dir "${CMAKE_INSTALL_LIBDIR}/cmake/seqmix")
+  install(TARGETS seqmix_cuda EXPORT seqmix-cuda-targets)
+  install(EXPORT seqmix-cuda-targets NAMESPACE seqmix:: DESTINATION "${seqmix_cuda_config_dir}")
+  install(DIRECTORY kernels/cuda/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/seqmix/cuda"
+    FILES_MATCHING PATTERN "*.hpp" PATTERN "*.cuh" PATTERN instances EXCLUDE)
+  file(RELATIVE_PATH seqmix_cuda_targets "${CMAKE_INSTALL_FULL_DATADIR}/cmake/seqmix"
+    "${CMAKE_INSTALL_FULL_LIBDIR}/cmake/seqmix/seqmix-cuda-targets.cmake")
+endif()
 
 configure_package_config_file(cmake/seqmix-config.cmake.in seqmix-config.cmake
   INSTALL_DESTINATION "${seqmix_config_dir}"

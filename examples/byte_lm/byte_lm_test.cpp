@@ -282,6 +282,27 @@ TEST_CASE("windows of the held-out text cost what PyTorch says") {
   }
 }
 
+TEST_CASE("attention in f16 changes a score by less than a device may") {
+  const auto scores = nlohmann::json::parse(content_of(BYTE_LM_DATA_DIR "/scores.json"));
+  const double reference = scores.at("reference_first_16384_bytes_window_bits").at(0).get<double>();
+  const std::string text = content_of(BYTE_LM_DATA_DIR "/heldout.txt").substr(0, 1024);
+  const model& m = shipped_model();
+  session half(m, 1024, {}, {.half = true});
+  CHECK(std::abs(bits_of(m.config, half, text) - reference) < 1e-4 * 1024);
+
+  const std::vector<int> tokens = tokens_of(m.config, some_text());
+  session plain(m, 301);
+  const matrix expected = plain.append(tokens);
+  half.clear();
+  for (std::size_t at = 0; at < tokens.size();) {  // a prompt, then token by token
+    const auto logits = half.append(std::span(tokens).subspan(at, at == 0 ? 290 : 1));
+    const auto reference_rows = expected.middleRows(static_cast<Eigen::Index>(at), logits.rows());
+    INFO("token " << at);
+    CHECK((logits - reference_rows).cwiseAbs().maxCoeff() < 0.02f);
+    at += static_cast<std::size_t>(logits.rows());
+  }
+}
+
 TEST_CASE("a text costs the sum of what its bytes cost") {
   const model& m = shipped_model();
   const std::string text = some_text().substr(0, 40);

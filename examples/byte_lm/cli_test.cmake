@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# cmake -DBYTE_LM=<program> -DWORK_DIR=<folder> -DCASE=<score|generate|errors> -P cli_test.cmake
+# cmake -DBYTE_LM=<program> -DWORK_DIR=<folder> -DCASE=<score|generate|errors|cuda> -DCUDA=<0|1>
+#   -P cli_test.cmake
 cmake_minimum_required(VERSION 3.25)
 set(data "${CMAKE_CURRENT_LIST_DIR}/data")
 file(READ "${data}/scores.json" scores)
@@ -60,6 +61,11 @@ elseif(CASE STREQUAL "errors")
   check(2 "--temperature" generate --prompt x --temperature -1)
   check(2 "--temperature" generate --prompt x --temperature nan)
   check(2 "--expect" score --expect nan)
+  check(2 "--device" score --device tpu)
+  if(NOT CUDA)
+    check(1 "build seqmix with SEQMIX_ENABLE_CUDA=ON" score --device cuda)
+    check(1 "build seqmix with SEQMIX_ENABLE_CUDA=ON" generate --prompt x --device cuda)
+  endif()
   check(1 "--window 2000: the model was trained on windows of up to 1024" score --window 2000)
   check(1 "prompt of 1000 bytes and 25 more do not fit" generate --prompt ${long} --length 25)
   check(1 "/absent.txt: cannot be opened" score "${WORK_DIR}/absent.txt")
@@ -74,6 +80,27 @@ elseif(CASE STREQUAL "errors")
     if(NOT result EQUAL 1 OR NOT err MATCHES "cannot write")
       message(SEND_ERROR "a full disk gave ${result}: ${err}")
     endif()
+  endif()
+
+elseif(CASE STREQUAL "cuda")
+  string(JSON reference GET "${scores}" reference_first_16384_bytes_bits_per_byte)
+  string(JSON continuation GET "${scores}" reference_continuation)
+  execute_process(COMMAND "${BYTE_LM}" generate --prompt x --length 1 --device cuda
+    RESULT_VARIABLE result ERROR_VARIABLE err OUTPUT_QUIET)
+  if(NOT result EQUAL 0 AND NOT EXISTS /dev/nvidiactl)
+    # What the library says without a GPU must come through.
+    if(NOT result EQUAL 1 OR NOT err MATCHES "byte_lm: seqmix::softmax_attention: ")
+      message(FATAL_ERROR "without a GPU: ${result}: ${err}")
+    endif()
+    message("skipped: ${err}")
+    return()
+  endif()
+  check(0 "as expected" score "${data}/heldout.txt" --max-bytes 16384 --device cuda
+    --threads ${MOST_THREADS} --expect "${reference}" --tolerance 1e-4)
+  check(0 "tokens per second" generate --prompt "${prompt}" --length 200 --temperature 0
+    --device cuda)
+  if(NOT out STREQUAL "${prompt}${continuation}\n")
+    message(SEND_ERROR "the greedy continuation differs from PyTorch's:\n${out}")
   endif()
 
 else()

@@ -139,7 +139,21 @@ std::string refuse_nan(const std::string& text) {
 struct common_options {
   fs::path weights = shipped("byte_lm.safetensors");
   int threads = default_threads();
+  std::string device = "cpu";
 };
+
+attention_choice attention_on(const std::string& device) {
+  if (device == "cpu") {
+    return {};
+  }
+#if defined(BYTE_LM_CUDA)
+  return {.half = true, .device = seqmix::device_policy::cuda};
+#else
+  throw std::runtime_error(
+      "--device cuda: this program was built without it; build seqmix with "
+      "SEQMIX_ENABLE_CUDA=ON");
+#endif
+}
 
 struct score_options {
   fs::path file = shipped("heldout.txt");
@@ -150,6 +164,7 @@ struct score_options {
 };
 
 void score(const common_options& common, const score_options& options) {
+  const attention_choice attention = attention_on(common.device);
   const model m(common.weights);
   if (options.window > m.config.context_length) {
     throw std::runtime_error("--window " + std::to_string(options.window) +
@@ -163,8 +178,9 @@ void score(const common_options& common, const score_options& options) {
 
   // Windows are independent: each worker takes one after another through a session of its own.
   thread_team team(static_cast<int>(std::min(windows, static_cast<std::size_t>(common.threads))));
-  std::vector<session> sessions(static_cast<std::size_t>(team.concurrency()),
-                                session(m, static_cast<int>(std::min(window, text.size()))));
+  std::vector<session> sessions(
+      static_cast<std::size_t>(team.concurrency()),
+      session(m, static_cast<int>(std::min(window, text.size())), {}, attention));
   std::vector<double> window_bits(windows);
   std::vector<std::string> problems(windows);
   std::atomic<std::size_t> done = 0;
@@ -225,6 +241,7 @@ struct generate_options {
 };
 
 void generate(const common_options& common, const generate_options& options) {
+  const attention_choice attention = attention_on(common.device);
   const model m(common.weights);
   const std::size_t needed = options.prompt.size() + static_cast<std::size_t>(options.length);
   if (needed > static_cast<std::size_t>(m.config.context_length)) {
@@ -235,7 +252,7 @@ void generate(const common_options& common, const generate_options& options) {
   }
   // BOS takes the place of the last byte, which nothing follows.
   thread_team team(common.threads);
-  session s(m, static_cast<int>(needed), team);
+  session s(m, static_cast<int>(needed), team, attention);
   sampler draw(options.temperature, options.seed);
   // A terminal shall not take what the model says as commands.
   const bool on_terminal = isatty(STDOUT_FILENO) != 0;
@@ -278,6 +295,9 @@ int main(int argc, char** argv) {
     command.add_option("--weights", common.weights, "Weights to use")->capture_default_str();
     command.add_option("--threads", common.threads, "Threads to use")
         ->check(CLI::Range(1, most_threads))
+        ->capture_default_str();
+    command.add_option("--device", common.device, "Where attention runs; on cuda in f16")
+        ->check(CLI::IsMember({"cpu", "cuda"}))
         ->capture_default_str();
   };
 

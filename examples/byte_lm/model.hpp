@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <seqmix/core/context.hpp>
+#include <seqmix/core/scalar.hpp>
 #include <span>
 #include <vector>
 
@@ -45,12 +46,19 @@ struct model {
   matrix head;  // [vocabulary, d_model]
 };
 
+/// How a session runs its attention; all else is fp32 on the CPU.
+struct attention_choice {
+  bool half = false;  // queries, keys, values and results in f16, which is what a GPU takes
+  seqmix::device_policy device = seqmix::device_policy::cpu;
+};
+
 /// One sequence in the making: a KV cache, and the scratch that each step reuses.
 class session {
  public:
   /// Room for `capacity` tokens. A long prompt runs on the executor. The model, and what the
   /// executor refers to, must outlive the session.
-  session(const model& m, int capacity, seqmix::executor_ref executor = {});
+  session(const model& m, int capacity, seqmix::executor_ref executor = {},
+          attention_choice attention = {});
 
   /// Appends tokens, a whole prompt or the next one alone, and gives the logits that follow each
   /// of them, [tokens, vocabulary], valid until the next call.
@@ -60,21 +68,27 @@ class session {
   void clear() { length_ = 0; }
 
   int length() const { return static_cast<int>(length_); }
-  int capacity() const { return static_cast<int>(k_cache_.front().rows()); }
+  int capacity() const { return static_cast<int>(capacity_); }
 
   /// Time spent in seqmix since construction.
   double seqmix_seconds() const { return seqmix_seconds_; }
 
  private:
-  void project(const layer_weights& w, matrix& v_cache, Eigen::Index first, Eigen::Index rows);
-  void attend(matrix& k_cache, const matrix& v_cache, Eigen::Index rows);
+  void project(const layer_weights& w, Eigen::Ref<matrix> v, Eigen::Index first, Eigen::Index rows);
+  void attend(std::size_t layer, Eigen::Index rows);
   void finish_layer(const layer_weights& w, Eigen::Index first, Eigen::Index rows);
 
   const model& model_;
   seqmix::executor_ref executor_;
-  seqmix::context context_;                                    // of the call that runs
+  seqmix::context context_;  // of the call that runs
+  attention_choice attention_;
+  std::int64_t capacity_;
   std::vector<matrix> k_cache_, v_cache_;                      // [capacity, kv_heads * head_dim]
   matrix x_, normed_, q_, k_, attended_, gate_, up_, logits_;  // [tokens of one call, ...]
+  // With f16 attention: its caches, queries and results, and values that are yet to be rounded.
+  std::vector<std::vector<seqmix::f16>> half_k_cache_, half_v_cache_;
+  std::vector<seqmix::f16> half_q_, half_attended_;
+  matrix v_;
   std::int64_t length_ = 0;
   double seqmix_seconds_ = 0;
 };

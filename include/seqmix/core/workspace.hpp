@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -117,9 +118,35 @@ class scratch_layout {
   std::size_t used_ = 0;
 };
 
+/// What a compiled back-end keeps for each thread, and how the calling thread's share is freed.
+struct release_hook {
+  void (*release)() noexcept;
+  release_hook* next = nullptr;
+};
+
+inline std::atomic<release_hook*>& release_hooks() noexcept {
+  static constinit std::atomic<release_hook*> head{nullptr};
+  return head;
+}
+
+/// Adds a hook that lives as long as the program; safe from any static initialiser.
+inline void add_release_hook(release_hook& hook) noexcept {
+  hook.next = release_hooks().load(std::memory_order_relaxed);
+  while (!release_hooks().compare_exchange_weak(hook.next, &hook, std::memory_order_release,
+                                                std::memory_order_relaxed)) {
+  }
+}
+
 }  // namespace detail
 
-/// Frees the calling thread's arena. It grows again with the next call that needs scratch.
-inline void release_thread_memory() noexcept { detail::thread_arena::local().clear(); }
+/// Frees what the calling thread holds for scratch, device memory of back-ends included. It grows
+/// again with the next call that needs some.
+inline void release_thread_memory() noexcept {
+  detail::thread_arena::local().clear();
+  for (auto* hook = detail::release_hooks().load(std::memory_order_acquire); hook != nullptr;
+       hook = hook->next) {
+    hook->release();
+  }
+}
 
 SEQMIX_END_NAMESPACE

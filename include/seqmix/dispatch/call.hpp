@@ -15,7 +15,7 @@ struct call {
   Problem problem;
   device memory;
   detail::violation broken;
-  cpu_list<Problem> cpu;
+  header_list<Problem> cpu;
 
   void run(const context& ctx) const {
     if (const detail::violation v = broken ? broken : run_checked(ctx)) {

@@ -8,8 +8,9 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace dispatch {
 
-/// An operator's literal oracle as an implementation named "naive", for a pin only.
-template <class Problem, class Arch, void (*Naive)(const Problem&)>
+/// An operator's literal oracle as an implementation named "naive": for a pin only, unless nothing
+/// faster serves the call.
+template <class Problem, class Arch, void (*Naive)(const Problem&), bool Automatic = false>
 inline constexpr implementation<Problem> oracle{
     "naive", processor::cpu,
     [](const Problem&, const context& ctx) {
@@ -25,7 +26,7 @@ inline constexpr implementation<Problem> oracle{
       Naive(p);
       return detail::violation{};
     },
-    /*automatic=*/false};
+    /*automatic=*/Automatic};
 
 }  // namespace dispatch
 

@@ -15,14 +15,14 @@ namespace dispatch {
 // The functions here are inline and run in every consumer's unit, whatever its flags: `Tag` is the
 // unit's instruction-set tag, which keeps units with different flags from sharing their code.
 
-/// The header's CPU implementations of one call, in order of preference.
+/// The implementations that the header compiles into a call, in order of preference.
 template <class Problem>
-using cpu_list = std::span<const implementation<Problem>>;
+using header_list = std::span<const implementation<Problem>>;
 
-/// Calls `f(implementation)` for the linked back-ends in order of preference and then for the CPU
-/// implementations, until it returns true.
+/// Calls `f(implementation)` for the linked back-ends in order of preference and then for the
+/// header's own, until it returns true.
 template <class Tag, class Problem, class F>
-void for_each_implementation(cpu_list<Problem> cpu, F&& f) {
+void for_each_implementation(header_list<Problem> cpu, F&& f) {
   const backend<Problem>* b = nullptr;
   while ((b = registry<Problem>::after(b)) != nullptr) {
     if (f(b->entry)) {
@@ -79,7 +79,7 @@ fixed_text<160> refusal(const offer& terms, const context& ctx) noexcept {
 /// Asks every implementation and keeps the answers.
 template <class Tag, class Problem>
 dispatch_report explain(const Problem& problem, device memory, const context& ctx,
-                        cpu_list<Problem> cpu) {
+                        header_list<Problem> cpu) {
   dispatch_report report;
   report.operator_name = Problem::operator_name;
   for_each_implementation<Tag, Problem>(cpu, [&](const implementation<Problem>& i) {
@@ -118,7 +118,7 @@ struct choice {
 /// The first implementation that accepts. Allocates nothing.
 template <class Tag, class Problem>
 choice<Problem> select(const Problem& problem, device memory, const context& ctx,
-                       cpu_list<Problem> cpu) {
+                       header_list<Problem> cpu) {
   choice<Problem> result;
   for_each_implementation<Tag, Problem>(cpu, [&](const implementation<Problem>& i) {
     if (ruled_out<Tag>(i, memory, ctx) != nullptr) {
@@ -137,7 +137,7 @@ choice<Problem> select(const Problem& problem, device memory, const context& ctx
 /// The error for a call that nothing can run.
 template <class Tag, class Problem>
 error nothing_fits(const Problem& problem, device memory, const context& ctx,
-                   cpu_list<Problem> cpu) {
+                   header_list<Problem> cpu) {
   const dispatch_report report = explain<Tag>(problem, memory, ctx, cpu);
   std::string names;
   std::string reasons;

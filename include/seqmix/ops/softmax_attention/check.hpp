@@ -108,6 +108,7 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
   required.add(f::varlen, p.packed);
   required.add(f::key_lengths, p.k_lengths.given());
   required.add(f::lse, p.lse.given());
+  required.add(f::score_functor, p.score != nullptr);
   for (const scalar_type t : {p.q.type, p.k.type, p.v.type, p.o.type}) {
     required.add(f::f64, t == scalar_type::f64);
     required.add(f::f16, t == scalar_type::f16);

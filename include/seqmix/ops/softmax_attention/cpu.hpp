@@ -111,6 +111,37 @@ inline constexpr std::array<dispatch::implementation<softmax_attention_problem>,
                            dispatch::oracle<softmax_attention_problem, Arch,
                                             &naive_softmax_attention<TQ, TK, TV, TO, Arch>>}};
 
+/// The implementations of a call with a score functor in units that a C++ compiler compiles.
+struct host_route {
+  template <class TQ, class TK, class TV, class TO, class Arch, class Score>
+  static constexpr std::array<dispatch::implementation<softmax_attention_problem>, 1> list{
+      {dispatch::oracle<softmax_attention_problem, Arch,
+                        &naive_softmax_attention<TQ, TK, TV, TO, Arch, Score>,
+                        /*Automatic=*/true>}};
+};
+
+/// The CUDA implementation of a call with a score functor: its kernel is compiled with the functor.
+template <class T, class Score>
+struct cuda_scored_attention {
+  static_assert(sizeof(T) == 0,
+                "a call with a score functor in a .cu file needs "
+                "#include <seqmix/cuda/softmax_attention/functor.cuh>");
+};
+
+/// The same in units that nvcc compiles. A route is a template argument of the call, so that units
+/// of both kinds can name the same functor.
+struct nvcc_route {
+  template <class TQ, class TK, class TV, class TO, class Arch, class Score>
+  static constexpr std::array<dispatch::implementation<softmax_attention_problem>, 2> list{
+      {cuda_scored_attention<TQ, Score>::entry, host_route::list<TQ, TK, TV, TO, Arch, Score>[0]}};
+};
+
+#if defined(__CUDACC__)
+using default_route = nvcc_route;
+#else
+using default_route = host_route;
+#endif
+
 }  // namespace detail
 
 SEQMIX_END_NAMESPACE

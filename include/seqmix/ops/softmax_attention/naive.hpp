@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <seqmix/ops/softmax_attention/problem.hpp>
+#include <seqmix/ops/softmax_attention/score.hpp>
 #include <seqmix/ops/softmax_attention/typed.hpp>
 #include <vector>
 
@@ -16,7 +17,9 @@ namespace detail {
 ///     s_ij = scale q_i.k_j for the keys j that row i sees
 ///     m_i = max_j s_ij,   l_i = sum_j e^(s_ij - m_i),   LSE_i = m_i + log l_i
 ///     o_i = sum_j e^(s_ij - m_i) v_j / l_i
-template <class TQ, class TK, class TV, class TO, class Tag>
+///
+/// A score functor, if there is one, changes s_ij first.
+template <class TQ, class TK, class TV, class TO, class Tag, class Score = void>
 void naive_softmax_attention(const softmax_attention_problem& p) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   const typed_attention<TQ, TK, TV, TO> t(p);
@@ -36,6 +39,11 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
                    widen<double>(t.k(s.batch, s.k_begin + j, kv_head, d));
           }
           score[j] = visible.contains(j) ? p.scale * dot : -infinity;
+          if constexpr (!std::is_void_v<Score>) {
+            const score_context at{b, h, i, j, s.mask.queries, s.mask.keys};
+            const auto& functor = *static_cast<const Score*>(p.score);
+            score[j] = visible.contains(j) ? functor(static_cast<float>(score[j]), at) : -infinity;
+          }
           m = std::fmax(m, score[j]);
         }
         const double reference = m == -infinity ? 0 : m;

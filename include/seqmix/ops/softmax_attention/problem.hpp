@@ -23,6 +23,7 @@ enum class softmax_attention_feature {
   f16,
   bf16,
   mixed_types,
+  score_functor,
 };
 
 constexpr const char* name(softmax_attention_feature f) noexcept {
@@ -37,7 +38,9 @@ constexpr const char* name(softmax_attention_feature f) noexcept {
                                    "f64",
                                    "f16",
                                    "bf16",
-                                   "mixed_types"};
+                                   "mixed_types",
+                                   "score_functor (for a GPU, in a .cu file that includes "
+                                   "<seqmix/cuda/softmax_attention/functor.cuh>)"};
   return names[static_cast<int>(f)];
 }
 
@@ -64,6 +67,7 @@ struct softmax_attention_problem {
   bool causal = false;
   attention_window window;
   std::int64_t sink_tokens = 0;
+  const void* score = nullptr;  // the caller's score functor, whose type the implementation knows
 
   dispatch::feature_set<softmax_attention_feature> required;
 

@@ -8,6 +8,7 @@
 #include <seqmix/ops/softmax_attention/cpu.hpp>
 #include <seqmix/ops/softmax_attention/kv_view.hpp>
 #include <seqmix/ops/softmax_attention/options.hpp>
+#include <seqmix/ops/softmax_attention/score.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -30,10 +31,11 @@ concept decode_tensors =
 template <class Arch>
 using attention_call = dispatch::call<Arch, softmax_attention_problem>;
 
-template <class Arch, class Q, class K, class V, class O>
-attention_call<Arch> bind_attention(const Q& q, const K& k, const V& v, const O& o,
-                                    const softmax_attention_options& options,
-                                    const kv_layout& layout = {}) {
+/// The descriptor of a call, without what its check completes.
+template <class Q, class K, class V, class O>
+softmax_attention_problem describe_attention(const Q& q, const K& k, const V& v, const O& o,
+                                             const softmax_attention_options& options,
+                                             const kv_layout& layout) {
   softmax_attention_problem p;
   p.q = with_batch_axis(q);
   p.k = with_batch_axis(k);
@@ -41,18 +43,33 @@ attention_call<Arch> bind_attention(const Q& q, const K& k, const V& v, const O&
   p.o = with_batch_axis(o);
   p.packed = Q::rank() == 3;
   p.k_lengths = p.packed ? options.varlen.k_lengths : layout.lengths;
-  violation broken = check_attention<Arch>(p, options, layout);
-  return {p, p.q.memory, std::move(broken),
-          softmax_attention_cpu<std::remove_const_t<typename Q::element_type>,
-                                std::remove_const_t<typename K::element_type>,
-                                std::remove_const_t<typename V::element_type>,
-                                typename O::element_type, Arch>};
+  return p;
 }
 
-template <class Arch, class Q, class TK, class TV, class O>
-attention_call<Arch> bind_attention(const Q& q, const kv_view<TK, TV>& kv, const O& o,
-                                    const softmax_attention_options& options) {
-  return bind_attention<Arch>(q, kv.k, kv.v, o, options, kv.layout);
+template <class X>
+using element_of = std::remove_const_t<typename X::element_type>;
+
+template <class Arch, class Q, class K, class V, class O>
+attention_call<Arch> bind_attention(const Q& q, const K& k, const V& v, const O& o,
+                                    const softmax_attention_options& options,
+                                    const kv_layout& layout = {}) {
+  softmax_attention_problem p = describe_attention(q, k, v, o, options, layout);
+  violation broken = check_attention<Arch>(p, options, layout);
+  return {p, p.q.memory, std::move(broken),
+          softmax_attention_cpu<element_of<Q>, element_of<K>, element_of<V>, element_of<O>, Arch>};
+}
+
+/// The same with a score functor, which must outlive the call.
+template <class Arch, class Route, class Q, class K, class V, class O, class Score>
+attention_call<Arch> bind_scored(const Q& q, const K& k, const V& v, const O& o, const Score& score,
+                                 const softmax_attention_options& options,
+                                 const kv_layout& layout = {}) {
+  softmax_attention_problem p = describe_attention(q, k, v, o, options, layout);
+  p.score = &score;
+  violation broken = check_attention<Arch>(p, options, layout);
+  return {p, p.q.memory, std::move(broken),
+          Route::template list<element_of<Q>, element_of<K>, element_of<V>, element_of<O>, Arch,
+                               Score>};
 }
 
 }  // namespace detail
@@ -66,6 +83,8 @@ attention_call<Arch> bind_attention(const Q& q, const kv_view<TK, TV>& kv, const
 ///     batched   q [B, T, H, D], k [B, S, HK, D], v [B, S, HK, V], o [B, T, H, V]
 ///     packed    q [total, H, D], k, v, o likewise, with `options.varlen`
 ///     cached    q and o as batched, a `kv_view` in place of k and v
+///
+/// Each also with a score functor after the output (`attention_score`), which changes s_ij.
 ///
 /// H is a multiple of HK: query head h reads key-value head h / (H / HK). D and V are 1 to 1024 and
 /// may differ. Elements are float, double, f16 or bf16, each tensor its own; scores and sums are
@@ -92,7 +111,24 @@ struct softmax_attention_fn {
     requires detail::decode_tensors<Q, O>
   void operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o,
                   const softmax_attention_options& options = {}, const context& ctx = {}) const {
-    detail::bind_attention<Arch>(q, kv, o, options).run(ctx);
+    detail::bind_attention<Arch>(q, kv.k, kv.v, o, options, kv.layout).run(ctx);
+  }
+
+  /// With a score functor: what it makes of each scaled score takes the score's place. On a GPU the
+  /// call has to be in a .cu file, and includes <seqmix/cuda/softmax_attention/functor.cuh>.
+  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class K,
+            class V, class O, attention_score Score>
+    requires detail::attention_tensors<Q, K, V, O>
+  void operator()(const Q& q, const K& k, const V& v, const O& o, const Score& score,
+                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
+    detail::bind_scored<Arch, Route>(q, k, v, o, score, options).run(ctx);
+  }
+  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class TK,
+            class TV, class O, attention_score Score>
+    requires detail::decode_tensors<Q, O>
+  void operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o, const Score& score,
+                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
+    detail::bind_scored<Arch, Route>(q, kv.k, kv.v, o, score, options, kv.layout).run(ctx);
   }
 
   /// Which implementation the same call would run, and what each other one lacks. Runs nothing.
@@ -108,7 +144,25 @@ struct softmax_attention_fn {
   dispatch_report explain(const Q& q, const kv_view<TK, TV>& kv, const O& o,
                           const softmax_attention_options& options = {},
                           const context& ctx = {}) const {
-    return detail::bind_attention<Arch>(q, kv, o, options).explain(ctx);
+    return detail::bind_attention<Arch>(q, kv.k, kv.v, o, options, kv.layout).explain(ctx);
+  }
+
+  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class K,
+            class V, class O, attention_score Score>
+    requires detail::attention_tensors<Q, K, V, O>
+  dispatch_report explain(const Q& q, const K& k, const V& v, const O& o, const Score& score,
+                          const softmax_attention_options& options = {},
+                          const context& ctx = {}) const {
+    return detail::bind_scored<Arch, Route>(q, k, v, o, score, options).explain(ctx);
+  }
+  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class TK,
+            class TV, class O, attention_score Score>
+    requires detail::decode_tensors<Q, O>
+  dispatch_report explain(const Q& q, const kv_view<TK, TV>& kv, const O& o, const Score& score,
+                          const softmax_attention_options& options = {},
+                          const context& ctx = {}) const {
+    return detail::bind_scored<Arch, Route>(q, kv.k, kv.v, o, score, options, kv.layout)
+        .explain(ctx);
   }
 
   /// The bytes of `context.workspace` that the same call needs.
@@ -124,7 +178,24 @@ struct softmax_attention_fn {
   std::size_t workspace_bytes(const Q& q, const kv_view<TK, TV>& kv, const O& o,
                               const softmax_attention_options& options = {},
                               const context& ctx = {}) const {
-    return detail::bind_attention<Arch>(q, kv, o, options).workspace_bytes(ctx);
+    return detail::bind_attention<Arch>(q, kv.k, kv.v, o, options, kv.layout).workspace_bytes(ctx);
+  }
+  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class K,
+            class V, class O, attention_score Score>
+    requires detail::attention_tensors<Q, K, V, O>
+  std::size_t workspace_bytes(const Q& q, const K& k, const V& v, const O& o, const Score& score,
+                              const softmax_attention_options& options = {},
+                              const context& ctx = {}) const {
+    return detail::bind_scored<Arch, Route>(q, k, v, o, score, options).workspace_bytes(ctx);
+  }
+  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class TK,
+            class TV, class O, attention_score Score>
+    requires detail::decode_tensors<Q, O>
+  std::size_t workspace_bytes(const Q& q, const kv_view<TK, TV>& kv, const O& o, const Score& score,
+                              const softmax_attention_options& options = {},
+                              const context& ctx = {}) const {
+    return detail::bind_scored<Arch, Route>(q, kv.k, kv.v, o, score, options, kv.layout)
+        .workspace_bytes(ctx);
   }
 };
 
@@ -143,7 +214,24 @@ struct naive_softmax_attention_fn {
     requires detail::decode_tensors<Q, O>
   void operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o,
                   const softmax_attention_options& options = {}) const {
-    detail::bind_attention<Arch>(q, kv, o, options).run({.pin = {.implementation = "naive"}});
+    detail::bind_attention<Arch>(q, kv.k, kv.v, o, options, kv.layout)
+        .run({.pin = {.implementation = "naive"}});
+  }
+  template <class Arch = simd::default_arch, class Q, class K, class V, class O,
+            attention_score Score>
+    requires detail::attention_tensors<Q, K, V, O>
+  void operator()(const Q& q, const K& k, const V& v, const O& o, const Score& score,
+                  const softmax_attention_options& options = {}) const {
+    detail::bind_scored<Arch, detail::host_route>(q, k, v, o, score, options)
+        .run({.pin = {.implementation = "naive"}});
+  }
+  template <class Arch = simd::default_arch, class Q, class TK, class TV, class O,
+            attention_score Score>
+    requires detail::decode_tensors<Q, O>
+  void operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o, const Score& score,
+                  const softmax_attention_options& options = {}) const {
+    detail::bind_scored<Arch, detail::host_route>(q, kv.k, kv.v, o, score, options, kv.layout)
+        .run({.pin = {.implementation = "naive"}});
   }
 };
 

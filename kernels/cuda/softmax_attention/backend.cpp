@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backend.hpp"
+
+#include <cuda_runtime_api.h>
+
+#include <limits>
+#include <string>
+
+#include "../common/gpu.hpp"
+#include "full_check.hpp"
+#include "launch.hpp"
+#include "plan.hpp"
+#include "staging.hpp"
+#include "staging_policy.hpp"
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+namespace {
+
+using feature = softmax_attention_feature;
+using text = dispatch::fixed_text<128>;
+
+constexpr dispatch::feature_set<feature> supported{
+    feature::causal, feature::grouped_heads, feature::varlen, feature::key_lengths,
+    feature::lse,    feature::f16,           feature::bf16};
+
+/// What the kernels lack for this call, whatever the machine; empty when nothing.
+text lacking(const softmax_attention_problem& p, const attention_kernels& kernels) {
+  auto missing = p.required.without(supported);
+  if (kernels.score_functor) {
+    missing = missing.without(dispatch::feature_set<feature>{feature::score_functor});
+  }
+  if (!missing.empty()) {
+    return name(missing.first());
+  }
+  if (p.q.type != scalar_type::f16 && p.q.type != scalar_type::bf16) {
+    return name(p.q.type);
+  }
+  if (p.key_dim() != 64 && p.key_dim() != 128) {
+    text t("head dimension ");
+    t.append(std::to_string(p.key_dim()));
+    t.append(" (it has 64 and 128)");
+    return t;
+  }
+  // Row numbers are 32 bits wide in the kernels, and so is a launch's number of blocks.
+  constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max() - 1024;
+  const std::int64_t rows = p.q.extents[1] / 16 + 1;
+  if (p.q.extents[1] > most || p.k.extents[1] > most || p.heads() > most || p.sequences > most ||
+      static_cast<double>(rows) * static_cast<double>(p.heads()) *
+              static_cast<double>(p.sequences) >
+          static_cast<double>(most)) {
+    return "extents beyond 32 bits";
+  }
+  return {};
+}
+
+/// What is in the way of running on the device that holds the tensors.
+text device_problem(const softmax_attention_problem& p) {
+  const gpu_list& all = gpus();
+  if (all.count == 0) {
+    return all.problem;
+  }
+  if (p.q.memory.ordinal < 0 || p.q.memory.ordinal >= all.count) {
+    text t("a CUDA device ");
+    t.append(std::to_string(p.q.memory.ordinal));
+    return t;
+  }
+  for (const any_view<1>* v : {&p.q_offsets, &p.k_offsets, &p.k_lengths}) {
+    if (v->given() && v->extents[0] > 0 && v->memory != p.q.memory) {
+      return "offsets or lengths in other memory than the device tensors'";
+    }
+  }
+  return {};
+}
+
+/// What is in the way of staging host tensors.
+text staging_problem(const softmax_attention_problem& p, const context& ctx) {
+  const staging_work work = work_of(p, ctx);
+  const bool asked_for = ctx.device == device_policy::cuda || ctx.pin.implementation == "cuda";
+  if (!asked_for && work.operations < least_staged_operations) {
+    return "a problem large enough to be worth a copy to the GPU";
+  }
+  const gpu_list& all = gpus();
+  if (all.count == 0) {
+    return all.problem;
+  }
+  if (asked_for) {
+    return {};
+  }
+  const int ordinal = staging_ordinal();
+  staging_work here = work;
+  here.has_context = has_context(ordinal);
+  return worth_staging(staging_constants_for(all.gpus[ordinal].name.view()), here)
+             ? ""
+             : "a problem large enough to be worth a copy to the GPU";
+}
+
+}  // namespace
+
+dispatch::offer query_attention(const softmax_attention_problem& p, const context& ctx,
+                                const attention_kernels& kernels) {
+  dispatch::offer answer;
+  const bool on_device = !p.q.memory.on_host();
+  const attention_plan plan(p, ctx, kernels);
+  answer.lacks = lacking(p, kernels);
+  if (answer.lacks.empty() && plan.problem != nullptr) {
+    answer.lacks = plan.problem;
+  }
+  if (answer.lacks.empty()) {
+    answer.lacks = on_device ? device_problem(p) : staging_problem(p, ctx);
+  }
+  if (!answer.lacks.empty()) {
+    return answer;
+  }
+  const int ordinal = on_device ? p.q.memory.ordinal : staging_ordinal();
+  const gpu& g = gpus().gpus[ordinal];
+  const char digits[] = {static_cast<char>('0' + g.major % 10), static_cast<char>('0' + g.minor),
+                         '\0'};
+  answer.target = g.name;
+  answer.target.append(" (sm_");
+  if (g.major >= 10) {
+    answer.target.append("1");
+  }
+  answer.target.append(digits);
+  answer.target.append(")");
+  if (!kernels.serves(g.major, g.minor)) {
+    answer.lacks = "kernels for this GPU's architecture";
+  }
+  answer.algorithm = plan.name();
+  answer.workspace_bytes = on_device ? full_check_bytes(p, ctx) : staging_bytes(p);
+  return answer;
+}
+
+namespace {
+
+detail::violation launch(const softmax_attention_problem& p, const context& ctx, std::byte* scratch,
+                         const attention_kernels& kernels) {
+  if (detail::violation broken = full_check(p, ctx, scratch)) {
+    return broken;
+  }
+  if (p.q.size() == 0) {
+    return {};
+  }
+  const attention_plan plan(p, ctx, kernels);
+  const attention_params params = params_of(p, plan);
+  const int major = gpus().gpus[p.q.memory.ordinal].major;
+  int status = cudaSuccess;
+  if (plan.prefill) {
+    status = kernels.prefill(params, p.q.type, p.key_dim(), major, p.score, ctx.cuda_stream);
+  }
+  if (plan.decode && status == cudaSuccess) {
+    status = kernels.decode(params, p.q.type, p.key_dim(), major, ctx.cuda_stream);
+  }
+  return cuda_violation(softmax_attention_problem::operator_name, "kernel launch", status);
+}
+
+}  // namespace
+
+detail::violation run_attention(const softmax_attention_problem& p, const context& ctx,
+                                std::byte* scratch, const attention_kernels& kernels) {
+  const bool on_device = !p.q.memory.on_host();
+  const current_gpu guard(on_device ? p.q.memory.ordinal : staging_ordinal());
+  if (guard.status() != cudaSuccess) {
+    return cuda_violation(softmax_attention_problem::operator_name, "device", guard.status());
+  }
+  if (on_device) {
+    return launch(p, ctx, scratch, kernels);
+  }
+  return run_staged(p, ctx, scratch, [&](const softmax_attention_problem& on_gpu) {
+    return launch(on_gpu, {.cuda_stream = ctx.cuda_stream, .pin = ctx.pin}, nullptr, kernels);
+  });
+}
+
+// ---- the library's own kernels ----
+
+namespace {
+
+/// The launchers of one kernel family, by type and head dimension.
+template <class Arch>
+struct family {
+  static int prefill(const attention_params& p, scalar_type type, std::int64_t dim, void* stream) {
+    if (type == scalar_type::bf16) {
+      return dim == 64 ? launch_prefill<Arch, bf16, 64>(p, stream)
+                       : launch_prefill<Arch, bf16, 128>(p, stream);
+    }
+    return dim == 64 ? launch_prefill<Arch, f16, 64>(p, stream)
+                     : launch_prefill<Arch, f16, 128>(p, stream);
+  }
+  static int decode(const attention_params& p, scalar_type type, std::int64_t dim, void* stream) {
+    if (type == scalar_type::bf16) {
+      return dim == 64 ? launch_decode<Arch, bf16, 64>(p, stream)
+                       : launch_decode<Arch, bf16, 128>(p, stream);
+    }
+    return dim == 64 ? launch_decode<Arch, f16, 64>(p, stream)
+                     : launch_decode<Arch, f16, 128>(p, stream);
+  }
+};
+
+// A family that is not built (CMAKE_CUDA_ARCHITECTURES leaves it out) is not named.
+#if SEQMIX_CUDA_HOPPER
+constexpr bool has_hopper = true;
+#else
+constexpr bool has_hopper = false;
+#endif
+#if SEQMIX_CUDA_PORTABLE
+constexpr bool has_portable = true;
+#else
+constexpr bool has_portable = false;
+#endif
+static_assert(has_hopper || has_portable);
+
+bool runs_hopper(int major) noexcept { return has_hopper && (major == 9 || !has_portable); }
+
+constexpr attention_kernels own_kernels{
+    .decode_rows = 64,
+    .score_functor = false,
+    .prefill =
+        [](const attention_params& p, scalar_type type, std::int64_t dim, int major, const void*,
+           void* stream) {
+          if constexpr (has_hopper) {
+            if (runs_hopper(major)) {
+              return family<hopper>::prefill(p, type, dim, stream);
+            }
+          }
+          if constexpr (has_portable) {
+            return family<portable>::prefill(p, type, dim, stream);
+          }
+        },
+    .decode =
+        [](const attention_params& p, scalar_type type, std::int64_t dim, int major, void* stream) {
+          if constexpr (has_hopper) {
+            if (runs_hopper(major)) {
+              return family<hopper>::decode(p, type, dim, stream);
+            }
+          }
+          if constexpr (has_portable) {
+            return family<portable>::decode(p, type, dim, stream);
+          }
+        },
+    .serves =
+        [](int major, int minor) {
+          return (has_hopper && major == 9 && minor == 0) || (has_portable && major >= 8);
+        },
+};
+
+dispatch::backend<softmax_attention_problem> registered{
+    .entry = {
+        .name = "cuda",
+        .runs_on = dispatch::processor::cuda,
+        .query = [](const softmax_attention_problem& p,
+                    const context& ctx) { return query_attention(p, ctx, own_kernels); },
+        .run = [](const softmax_attention_problem& p, const context& ctx,
+                  std::byte* scratch) { return run_attention(p, ctx, scratch, own_kernels); }},
+    .preference = 100,
+};
+
+bool register_attention() noexcept {
+  dispatch::registry<softmax_attention_problem>::add(registered);
+  return true;
+}
+
+}  // namespace
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE
+
+// seqmix::cuda asks the linker to keep this symbol, and with it this unit's initialiser.
+extern "C" const bool seqmix_cuda_softmax_attention_registered;
+const bool seqmix_cuda_softmax_attention_registered = seqmix::cuda::register_attention();

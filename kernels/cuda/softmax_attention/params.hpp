@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <seqmix/core/config.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+/// A vector of int32 or int64 in device memory; null when not given.
+struct index_vector {
+  const void* data;
+  std::int64_t stride;
+  bool wide;
+};
+
+/// One launch of an attention kernel: plain data, strides in elements.
+struct attention_params {
+  const void* q;
+  const void* k;
+  const void* v;
+  void* o;
+  void* lse;  // null: not wanted
+  std::int64_t q_strides[4];
+  std::int64_t k_strides[4];
+  std::int64_t v_strides[4];
+  std::int64_t o_strides[4];
+  std::int64_t lse_strides[3];
+
+  // Packed sequences. The offsets may hold anything: what they say is clamped to the tensors.
+  index_vector q_offsets;
+  index_vector k_offsets;
+  index_vector k_lengths;
+  std::int64_t q_rows;  // rows of the tensors' time axes
+  std::int64_t k_rows;
+  std::int64_t max_q;  // longest sequence
+  std::int64_t max_k;
+
+  std::int32_t sequences;
+  std::int32_t heads;
+  std::int32_t kv_heads;
+  std::int32_t group;        // heads / kv_heads
+  std::int32_t row_blocks;   // blocks of query rows for each sequence and head
+  std::int32_t decode_rows;  // sequences of at most so many rows a KV head go to the decode kernel
+  float scale_log2;          // |scale| log2(e): positive
+  float query_factor;        // 1, -1 or 0: the rest of the scale
+  bool packed;
+  bool causal;
+  bool lse_double;
+  bool vectors;         // q, k and v allow copies of 16 bytes
+  bool output_vectors;  // so does o
+};
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE

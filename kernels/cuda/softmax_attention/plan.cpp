@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan.hpp"
+
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+namespace {
+
+/// Whether every row of the last axis can be moved in chunks of 16 bytes.
+template <class View>
+bool in_vectors(const View& v) noexcept {
+  constexpr std::int64_t elements = 8;
+  bool fits = reinterpret_cast<std::uintptr_t>(v.data) % 16 == 0 && v.strides[3] == 1;
+  for (std::size_t axis = 0; axis < 3; ++axis) {
+    fits &= v.extents[axis] <= 1 || v.strides[axis] % elements == 0;
+  }
+  return fits;
+}
+
+template <class View>
+void copy_strides(const View& v, std::int64_t* to) noexcept {
+  for (std::size_t axis = 0; axis < v.strides.size(); ++axis) {
+    to[axis] = v.strides[axis];
+  }
+}
+
+index_vector index_of(const any_view<1>& v) noexcept {
+  return v.given() ? index_vector{v.data, v.strides[0], v.type == scalar_type::i64}
+                   : index_vector{nullptr, 0, false};
+}
+
+}  // namespace
+
+attention_plan::attention_plan(const softmax_attention_problem& p, const context& ctx,
+                               const attention_kernels& kernels) noexcept {
+  decode_rows = kernels.decode_rows;
+  if (ctx.pin.algorithm == "prefill") {
+    decode_rows = 0;
+  } else if (ctx.pin.algorithm == "decode" && decode_rows > 0) {
+    decode_rows = std::numeric_limits<std::int32_t>::max();
+  } else if (!ctx.pin.algorithm.empty()) {
+    problem = kernels.decode_rows > 0 ? "the pinned algorithm (it has prefill and decode)"
+                                      : "the pinned algorithm (it has prefill)";
+  }
+  const std::int64_t queries = p.packed ? p.max_q : p.q.extents[1];
+  const bool all_short = queries <= decode_rows / p.group();
+  decode = decode_rows > 0 && (all_short || p.packed);
+  prefill = !all_short;
+  if (decode_rows == std::numeric_limits<std::int32_t>::max()) {
+    prefill = false;
+  }
+}
+
+attention_params params_of(const softmax_attention_problem& p,
+                           const attention_plan& plan) noexcept {
+  attention_params a{};
+  a.q = p.q.data;
+  a.k = p.k.data;
+  a.v = p.v.data;
+  a.o = p.o.data;
+  a.lse = p.lse.given() ? p.lse.data : nullptr;
+  copy_strides(p.q, a.q_strides);
+  copy_strides(p.k, a.k_strides);
+  copy_strides(p.v, a.v_strides);
+  copy_strides(p.o, a.o_strides);
+  copy_strides(p.lse, a.lse_strides);
+  a.q_offsets = index_of(p.q_offsets);
+  a.k_offsets = index_of(p.k_offsets);
+  a.k_lengths = index_of(p.k_lengths);
+  a.q_rows = p.q.extents[1];
+  a.k_rows = p.k.extents[1];
+  // No sequence is longer than the tensors, whatever bound came with it.
+  a.max_q = p.packed && p.max_q < a.q_rows ? p.max_q : a.q_rows;
+  a.max_k = p.packed && p.max_k < a.k_rows ? p.max_k : a.k_rows;
+  a.sequences = static_cast<std::int32_t>(p.sequences);
+  a.heads = static_cast<std::int32_t>(p.heads());
+  a.kv_heads = static_cast<std::int32_t>(p.kv_heads());
+  a.group = static_cast<std::int32_t>(p.group());
+  a.decode_rows = plan.decode_rows;
+  // The kernels take maxima of unscaled scores: the scale's sign, and a zero, go to the queries.
+  a.query_factor = p.scale > 0 ? 1.0f : p.scale < 0 ? -1.0f : 0.0f;
+  a.scale_log2 = static_cast<float>((p.scale == 0 ? 1.0 : std::abs(p.scale)) * std::numbers::log2e);
+  a.packed = p.packed;
+  a.causal = p.causal;
+  a.lse_double = p.lse.type == scalar_type::f64;
+  a.vectors = in_vectors(p.q) && in_vectors(p.k) && in_vectors(p.v);
+  a.output_vectors = in_vectors(p.o);
+  return a;
+}
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE

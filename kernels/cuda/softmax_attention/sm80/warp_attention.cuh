@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "../../common/tile.cuh"
+#include "score.cuh"
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+/// What one warp holds while its `Tiles` x 16 query rows walk over tiles of `Keys` keys: the
+/// running maximum, the weight sum and the weighted values of each row.
+///
+/// Fragments are those of mma.m16n8k16: lane = 4 g + t holds, of each 16 x 8 accumulator, rows g
+/// and g + 8 and columns 2 t and 2 t + 1. The four lanes of a row share its maximum; each keeps the
+/// weight sum of its own columns until the end. A row's arithmetic depends on nothing but the row.
+template <class T, int D, int Tiles, int Keys>
+struct warp_attention {
+  using core = tensor_core<T>;
+  using layout = shared_tile<D>;
+  static constexpr int rows = 16 * Tiles;
+  static constexpr float hidden = -__builtin_huge_valf();
+
+  float o[Tiles][D / 8][4];
+  float maximum[Tiles][2];
+  float sum[Tiles][2];
+  float s[Tiles][Keys / 8][4];  // scores, then weights
+
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int m = 0; m < Tiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < D / 8; ++n) {
+#pragma unroll
+        for (int x = 0; x < 4; ++x) {
+          o[m][n][x] = 0;
+        }
+      }
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        maximum[m][h] = hidden;
+        sum[m][h] = 0;
+      }
+    }
+  }
+
+  /// s = q k^T for the warp's rows, from `q_row` on, and a tile of keys.
+  __device__ __forceinline__ void scores(std::uint32_t q, int q_row, std::uint32_t k, int lane) {
+#pragma unroll
+    for (int m = 0; m < Tiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < Keys / 8; ++n) {
+#pragma unroll
+        for (int x = 0; x < 4; ++x) {
+          s[m][n][x] = 0;
+        }
+      }
+    }
+    const std::uint32_t q_corner = rederived(q + layout::down(1) * q_row + layout::corner(lane));
+    const std::uint32_t k_corner = rederived(k + layout::exchanged_corner(lane));
+#pragma unroll
+    for (int step = 0; step < D / 16; ++step) {
+      std::uint32_t a[Tiles][4];
+#pragma unroll
+      for (int m = 0; m < Tiles; ++m) {
+        load_matrix(a[m], (q_corner ^ layout::right(step)) + layout::down(16 * m));
+      }
+#pragma unroll
+      for (int n = 0; n < Keys / 16; ++n) {
+        std::uint32_t b[4];
+        load_matrix(b, (k_corner ^ layout::right(step)) + layout::down(16 * n));
+#pragma unroll
+        for (int m = 0; m < Tiles; ++m) {
+          core::multiply_add(s[m][2 * n], a[m], b[0], b[1]);
+          core::multiply_add(s[m][2 * n + 1], a[m], b[2], b[3]);
+        }
+      }
+    }
+  }
+
+  /// Calls `f(score, m, h, column)` for each score of this lane: row 16 m + 8 h + g of the warp.
+  template <class F>
+  __device__ __forceinline__ void for_each_score(int lane, F&& f) {
+#pragma unroll
+    for (int m = 0; m < Tiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < Keys / 8; ++n) {
+#pragma unroll
+        for (int x = 0; x < 4; ++x) {
+          f(s[m][n][x], m, x / 2, 8 * n + 2 * (lane & 3) + x % 2);
+        }
+      }
+    }
+  }
+
+  /// Turns scores into weights 2^(factor (s - maximum)) and shrinks what was accumulated under a
+  /// lower maximum. `factor` is positive.
+  __device__ __forceinline__ void weigh(float factor) {
+#pragma unroll
+    for (int m = 0; m < Tiles; ++m) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        float highest = maximum[m][h];
+#pragma unroll
+        for (int n = 0; n < Keys / 8; ++n) {
+          highest = fmaxf(highest, fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
+        }
+        highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
+        highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
+        const float reference = reference_of(highest, factor);
+        const float shrink = exp2_fast(fmaf(maximum[m][h], factor, -reference));
+        maximum[m][h] = highest;
+        float total = sum[m][h] * shrink;
+#pragma unroll
+        for (int n = 0; n < Keys / 8; ++n) {
+#pragma unroll
+          for (int x = 2 * h; x < 2 * h + 2; ++x) {
+            s[m][n][x] = exp2_fast(fmaf(s[m][n][x], factor, -reference));
+            total += s[m][n][x];
+          }
+        }
+        sum[m][h] = total;
+#pragma unroll
+        for (int n = 0; n < D / 8; ++n) {
+          o[m][n][2 * h] *= shrink;
+          o[m][n][2 * h + 1] *= shrink;
+        }
+      }
+    }
+  }
+
+  /// o += weights v for a tile of values.
+  __device__ __forceinline__ void accumulate(std::uint32_t v, int lane) {
+    const std::uint32_t v_corner = rederived(v + layout::corner(lane));
+#pragma unroll
+    for (int step = 0; step < Keys / 16; ++step) {
+      std::uint32_t a[Tiles][4];
+#pragma unroll
+      for (int m = 0; m < Tiles; ++m) {
+        const float(&low)[4] = s[m][2 * step];
+        const float(&high)[4] = s[m][2 * step + 1];
+        a[m][0] = core::pack(low[0], low[1]);
+        a[m][1] = core::pack(low[2], low[3]);
+        a[m][2] = core::pack(high[0], high[1]);
+        a[m][3] = core::pack(high[2], high[3]);
+      }
+#pragma unroll
+      for (int n = 0; n < D / 16; ++n) {
+        std::uint32_t b[4];
+        load_matrix_transposed(b, (v_corner ^ layout::right(n)) + layout::down(16 * step));
+#pragma unroll
+        for (int m = 0; m < Tiles; ++m) {
+          core::multiply_add(o[m][2 * n], a[m], b[0], b[1]);
+          core::multiply_add(o[m][2 * n + 1], a[m], b[2], b[3]);
+        }
+      }
+    }
+  }
+
+  /// Adds the infinite and NaN values that each row sees, at weight one: any positive weight gives
+  /// the same. They are zeroed in the tile before `accumulate`, whose zero weights would make NaN
+  /// of them in rows that do not see them. `end(m, h)` is the row's visible end within the tile.
+  template <class End>
+  __device__ __forceinline__ void add_nonfinite(std::uint32_t v, int lane, End&& end) {
+    constexpr std::uint32_t e = core::exponent;
+#pragma unroll
+    for (int n = 0; n < D / 8; ++n) {
+#pragma unroll 1
+      for (int key = 0; key < Keys; ++key) {
+        const std::uint32_t pair = load_shared_4(v + layout::offset(key, n) + 4 * (lane & 3));
+#pragma unroll
+        for (int x = 0; x < 2; ++x) {
+          const std::uint32_t bits = (pair >> (16 * x)) & 0xffffu;
+          if ((bits & e) != e) {
+            continue;
+          }
+#pragma unroll
+          for (int m = 0; m < Tiles; ++m) {
+#pragma unroll
+            for (int h = 0; h < 2; ++h) {
+              o[m][n][2 * h + x] += key < end(m, h) ? core::unpack(bits) : 0.0f;
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /// Completes the weight sums over the lanes of each row.
+  __device__ __forceinline__ void finish_sums() {
+#pragma unroll
+    for (int m = 0; m < Tiles; ++m) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        sum[m][h] += __shfl_xor_sync(0xffffffffu, sum[m][h], 1);
+        sum[m][h] += __shfl_xor_sync(0xffffffffu, sum[m][h], 2);
+      }
+    }
+  }
+
+  /// The exponent that weights are relative to; a row that has seen no score yet uses zero.
+  static __device__ __forceinline__ float reference_of(float maximum, float factor) {
+    return maximum == hidden ? 0.0f : maximum * factor;
+  }
+  static __device__ __forceinline__ float lse_of(float maximum, float sum, float factor) {
+    return sum == 0 ? hidden : (reference_of(maximum, factor) + log2f(sum)) * 0.693147180559945f;
+  }
+};
+
+/// Writes eight elements of an output row.
+template <class T>
+__device__ __forceinline__ void write_chunk(const attention_params& p, T* row, int chunk,
+                                            const std::uint32_t (&pairs)[4]) {
+  T* const to = row + chunk * 8 * p.o_strides[3];
+  if (p.output_vectors) {
+    *reinterpret_cast<uint4*>(to) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+    return;
+  }
+#pragma unroll
+  for (int e = 0; e < 8; ++e) {
+    to[e * p.o_strides[3]].bits = static_cast<std::uint16_t>(pairs[e / 2] >> (16 * (e % 2)));
+  }
+}
+
+/// Zeroes the infinite and NaN elements of a tile. All `Threads` threads take part.
+template <class T, int D, int Keys, int Threads>
+__device__ __forceinline__ void zero_nonfinite(std::uint32_t tile, int thread) {
+  constexpr int chunks = Keys * shared_tile<D>::chunks;
+#pragma unroll 1
+  for (int at = thread; at < chunks; at += Threads) {
+    const std::uint32_t where = tile + 16 * static_cast<std::uint32_t>(at);
+    const uint4 chunk = load_shared_16(where);
+    if (any_nonfinite<T>(chunk)) {
+      store_shared(where, make_uint4(finite_only<T>(chunk.x), finite_only<T>(chunk.y),
+                                     finite_only<T>(chunk.z), finite_only<T>(chunk.w)));
+    }
+  }
+}
+
+/// Whether this thread's share of a tile has an infinite or NaN element.
+template <class T, int D, int Keys, int Threads>
+__device__ __forceinline__ bool has_nonfinite(std::uint32_t tile, int thread) {
+  constexpr int chunks = Keys * shared_tile<D>::chunks;
+  bool found = false;
+#pragma unroll 1
+  for (int at = thread; at < chunks; at += Threads) {
+    found |= any_nonfinite<T>(load_shared_16(tile + 16 * static_cast<std::uint32_t>(at)));
+  }
+  return found;
+}
+
+/// Multiplies a tile of queries by 1, -1 or 0, exactly.
+template <class T, int D, int Rows, int Threads>
+__device__ __forceinline__ void multiply_tile(std::uint32_t tile, int thread, float factor) {
+  using core = tensor_core<T>;
+#pragma unroll 1
+  for (int at = thread; at < Rows * D / 2; at += Threads) {
+    const std::uint32_t where = tile + 4 * static_cast<std::uint32_t>(at);
+    const std::uint32_t pair = load_shared_4(where);
+    store_shared(where, core::pack(core::unpack(pair & 0xffffu) * factor,
+                                   core::unpack(pair >> 16) * factor));
+  }
+}
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE
