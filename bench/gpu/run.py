@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times seqmix's softmax_attention on a GPU against PyTorch's SDPA back-ends, in one process.
 
-    bench/gpu/run.py                                   builds build/cuda first; minutes
+    bench/gpu/run.py                                   builds build/gpu_bench first; minutes
     bench/gpu/run.py --library libseqmix_gpu_bench.so  takes what was built elsewhere
     bench/gpu/run.py --quick --filter 'decode'         a few rows, few rounds
 

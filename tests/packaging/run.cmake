@@ -17,12 +17,22 @@ set(build "${WORK_DIR}/build")
 set(prefix "${WORK_DIR}/prefix")
 set(common "${CMAKE_CURRENT_LIST_DIR}/common")
 
+set(cuda)
+if(CUDA)
+  set(cuda -DSEQMIX_ENABLE_CUDA=ON "-DCMAKE_CUDA_COMPILER=${CUDA_COMPILER}"
+    -DCMAKE_CUDA_ARCHITECTURES=90a-real)
+endif()
+
 if(MODE MATCHES "find_package|pkg_config")
   # Configured anew: an install from SEQMIX_BINARY_DIR would build its tests first.
   run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${SEQMIX_SOURCE_DIR}" -B "${WORK_DIR}/seqmix"
     "-DCMAKE_CXX_COMPILER=${COMPILER}"
     "-DSEQMIX_XSIMD_INCLUDE_DIR=${SEQMIX_XSIMD_INCLUDE_DIR}"
-    -DSEQMIX_BUILD_TESTS=OFF -DSEQMIX_BUILD_BENCH=OFF -DSEQMIX_BUILD_EXAMPLES=OFF)
+    -DSEQMIX_BUILD_TESTS=OFF -DSEQMIX_BUILD_BENCH=OFF -DSEQMIX_BUILD_EXAMPLES=OFF
+    -DCMAKE_BUILD_TYPE=Release ${cuda})
+  if(CUDA)
+    run(${CMAKE_COMMAND} --build "${WORK_DIR}/seqmix")
+  endif()
   run(${CMAKE_COMMAND} --install "${WORK_DIR}/seqmix" --prefix "${WORK_DIR}/staged")
   file(RENAME "${WORK_DIR}/staged" "${prefix}")
 endif()
@@ -42,6 +52,7 @@ endif()
 run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${CMAKE_CURRENT_LIST_DIR}/${MODE}" -B "${build}"
   "-DCMAKE_CXX_COMPILER=${COMPILER}"
   -DCMAKE_BUILD_TYPE=Release
+  ${cuda}
   "-DCMAKE_PREFIX_PATH=${prefix}"
   "-DSEQMIX_SOURCE_DIR=${SEQMIX_SOURCE_DIR}"
   "-DSEQMIX_XSIMD_INCLUDE_DIR=${SEQMIX_XSIMD_INCLUDE_DIR}")
@@ -49,4 +60,7 @@ run(${CMAKE_COMMAND} --build "${build}")
 run("${build}/consumer")
 if(EXISTS "${build}/consumer_openmp")
   run("${build}/consumer_openmp")
+endif()
+if(CUDA)
+  run("${build}/consumer_cuda")
 endif()

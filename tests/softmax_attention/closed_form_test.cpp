@@ -5,7 +5,7 @@
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>
 #include <vector>
 
-#include "support/attention_calls.hpp"
+#include "support/attention_target.hpp"
 #include "support/catch.hpp"
 
 using namespace seqmix_test;
@@ -22,33 +22,73 @@ struct shape {
   std::int64_t B = 1, T = 1, S = 1, H = 1, HK = 1, D = 1, V = 1;
 };
 
-constexpr algorithm every_algorithm[] = {algorithm::automatic, algorithm::tiled,
-                                         algorithm::split_kv, algorithm::naive};
+std::vector<algorithm> every_algorithm() {
+  return target::algorithms(
+      {algorithm::automatic, algorithm::tiled, algorithm::split_kv, algorithm::naive});
+}
 
-results attend(const shape& n, const std::vector<double>& q, const std::vector<double>& k,
-               const std::vector<double>& v, softmax_attention_options options, algorithm how) {
+/// The first entries of the last axis get the numbers, the others are zero.
+void put(tensor<4>& t, const std::vector<double>& numbers, std::int64_t width) {
+  t.for_each([&](const tensor<4>::index& i) {
+    const std::int64_t row = (i[0] * t.extent(1) + i[1]) * t.extent(2) + i[2];
+    t.set(i, i[3] < width ? numbers[static_cast<std::size_t>(row * width + i[3])] : 0);
+  });
+}
+
+/// One call. Head dimensions that the target has not are padded with zeros, of which nothing may
+/// come but zeros.
+results attend(const attention_calls& calls, const shape& n, const head_dims& dims,
+               const std::vector<double>& q, const std::vector<double>& k,
+               const std::vector<double>& v, const softmax_attention_options& options,
+               algorithm how) {
   REQUIRE(q.size() == static_cast<std::size_t>(n.B * n.T * n.H * n.D));
   REQUIRE(k.size() == static_cast<std::size_t>(n.B * n.S * n.HK * n.D));
   REQUIRE(v.size() == static_cast<std::size_t>(n.B * n.S * n.HK * n.V));
-  const double nan = std::numeric_limits<double>::quiet_NaN();
-  results r{std::vector<double>(static_cast<std::size_t>(n.B * n.T * n.H * n.V), nan),
-            std::vector<double>(static_cast<std::size_t>(n.B * n.H * n.T), nan)};
-  options.lse = seqmix::view(r.lse.data(), n.B, n.H, n.T);
-  seqmix::softmax_attention(
-      seqmix::view(q.data(), n.B, n.T, n.H, n.D), seqmix::view(k.data(), n.B, n.S, n.HK, n.D),
-      seqmix::view(v.data(), n.B, n.S, n.HK, n.V), seqmix::view(r.o.data(), n.B, n.T, n.H, n.V),
-      options, {.pin = pin_of(how)});
+  attention_case c{.B = n.B, .T = n.T, .S = n.S, .H = n.H, .HK = n.HK, .D = dims.D, .V = dims.V};
+  c.causal = options.causal;
+  c.window = options.window;
+  c.sinks = options.sink_tokens;
+  c.scale = options.scale;
+  c.lse = target::on_gpu ? scalar_type::f32 : scalar_type::f64;
+  c.types = calls.types;
+  attention_problem p(c);
+  put(p.q, q, n.D);
+  put(p.k, k, n.D);
+  put(p.v, v, n.V);
+  calls.run(p, {.pin = pin_of(how)});
+  results r{{}, p.lse.values()};
+  bool zeros = true;
+  p.o.for_each([&](const tensor<4>::index& i) {
+    if (i[3] < n.V) {
+      r.o.push_back(p.o[i]);
+    } else {
+      zeros &= p.o[i] == 0;
+    }
+  });
+  if (!zeros) {
+    FAIL_CHECK("zero values gave an output that is not zero");
+  }
   return r;
 }
+
+std::vector<attention_calls> all_calls() { return target::calls<element_types<double>>(); }
 
 void expect(const shape& n, const std::vector<double>& q, const std::vector<double>& k,
             const std::vector<double>& v, const softmax_attention_options& options,
             const std::vector<double>& o, const std::vector<double>& lse) {
-  for (const algorithm how : every_algorithm) {
-    CAPTURE(name(how));
-    const results r = attend(n, q, k, v, options, how);
-    CHECK(compare(r.o, o, tolerance_of(scalar_type::f64)) == "");
-    CHECK(compare(r.lse, lse, tolerance_of(scalar_type::f64), bound::target, 1.0) == "");
+  if (!target::serves({"", options.causal, options.window, options.sink_tokens})) {
+    return;
+  }
+  for (const attention_calls& calls : all_calls()) {
+    for (const head_dims& dims : target::dims({n.D, n.V})) {
+      for (const algorithm how : every_algorithm()) {
+        CAPTURE(name(how), name(calls.types.q), dims.D);
+        const results r = attend(calls, n, dims, q, k, v, options, how);
+        CHECK(compare(r.o, o, output_tolerance(calls.types), target::allowed(bound::target)) == "");
+        const scalar_type sums = target::on_gpu ? scalar_type::f32 : scalar_type::f64;
+        CHECK(compare(r.lse, lse, tolerance_of(sums), bound::target, 1.0) == "");
+      }
+    }
   }
 }
 
@@ -80,8 +120,8 @@ void expect_visible(std::int64_t T, std::int64_t S, const softmax_attention_opti
 }  // namespace
 
 TEST_CASE("one key gives its value", "[softmax_attention]") {
-  expect({.D = 2, .V = 3}, {0.3, -2}, {5, 1}, {1.5, -2, 0.25}, {.scale = 0.5}, {1.5, -2, 0.25},
-         {0.5 * (0.3 * 5 - 2)});
+  expect({.D = 2, .V = 3}, {0.25, -2}, {5, 1}, {1.5, -2, 0.25}, {.scale = 0.5}, {1.5, -2, 0.25},
+         {0.5 * (0.25 * 5 - 2)});
 }
 
 TEST_CASE("equal scores give the mean", "[softmax_attention]") {
@@ -105,13 +145,25 @@ TEST_CASE("the default scale is D^-0.5, and scale multiplies the logits", "[soft
   // twos where it uses 512-bit stores.
   std::vector<double> k(4, 2.0);
   k.resize(8);
-  for (const auto& [options, logit] : {std::pair{softmax_attention_options{}, 4.0},
-                                       std::pair{softmax_attention_options{.scale = 1.0}, 8.0},
-                                       std::pair{softmax_attention_options{.scale = -0.25}, -2.0},
-                                       std::pair{softmax_attention_options{.scale = 0.0}, 0.0}}) {
+  for (const auto& [scale, logit] :
+       {std::pair{1.0, 8.0}, std::pair{-0.25, -2.0}, std::pair{0.0, 0.0}}) {
     CAPTURE(logit);
-    expect({.S = 2, .D = 4}, q, k, {1, 0}, options, {sigmoid(logit)},
+    expect({.S = 2, .D = 4}, q, k, {1, 0}, {.scale = scale}, {sigmoid(logit)},
            {std::log(std::exp(logit) + 1)});
+  }
+  for (const attention_calls& calls : all_calls()) {
+    for (const head_dims& dims : target::dims({4, 1})) {
+      const double logit = 8 / std::sqrt(static_cast<double>(dims.D));
+      for (const algorithm how : every_algorithm()) {
+        CAPTURE(name(how), dims.D);
+        const results r = attend(calls, {.S = 2, .D = 4}, dims, q, k, {1, 0}, {}, how);
+        CHECK(compare(r.o, {sigmoid(logit)}, output_tolerance(calls.types),
+                      target::allowed(bound::target)) == "");
+        CHECK(compare(r.lse, {std::log(std::exp(logit) + 1)},
+                      tolerance_of(target::on_gpu ? scalar_type::f32 : scalar_type::f64),
+                      bound::target, 1.0) == "");
+      }
+    }
   }
 }
 
@@ -168,29 +220,37 @@ TEST_CASE("a group of query heads reads one key-value head", "[softmax_attention
 }
 
 TEST_CASE("grouped heads equal repeated heads, bit for bit", "[softmax_attention]") {
-  attention_case grouped{.B = 2,
-                         .T = 42,  // by default tiled in both
-                         .S = 50,
-                         .H = 6,
-                         .HK = 2,
-                         .D = 16,
-                         .V = 24,
-                         .causal = true,
-                         .lse = scalar_type::f64};
-  grouped.types = types_of_all<double>();
-  attention_case repeated = grouped;
-  repeated.HK = repeated.H;
-  attention_problem a(grouped);
-  attention_problem b(repeated);
-  b.k.for_each([&](const tensor<4>::index& i) { b.k.set(i, a.k[{i[0], i[1], i[2] / 3, i[3]}]); });
-  b.v.for_each([&](const tensor<4>::index& i) { b.v.set(i, a.v[{i[0], i[1], i[2] / 3, i[3]}]); });
-  for (const algorithm how : every_algorithm) {
-    CAPTURE(name(how));
-    run(calls_for<double>(), a, {.how = how});
-    run(calls_for<double>(), b, {.how = how});
-    CHECK(bits_of(a) == bits_of(b));
+  for (const attention_calls& calls : all_calls()) {
+    for (const head_dims& n : target::dims({16, 24})) {
+      attention_case grouped{.B = 2,
+                             .T = target::on_gpu ? 150 : 42,  // by default tiled in both
+                             .S = 50,
+                             .H = 6,
+                             .HK = 2,
+                             .D = n.D,
+                             .V = n.V,
+                             .causal = true,
+                             .lse = scalar_type::f64};
+      grouped.types = calls.types;
+      attention_case repeated = grouped;
+      repeated.HK = repeated.H;
+      attention_problem a(grouped);
+      attention_problem b(repeated);
+      b.k.for_each(
+          [&](const tensor<4>::index& i) { b.k.set(i, a.k[{i[0], i[1], i[2] / 3, i[3]}]); });
+      b.v.for_each(
+          [&](const tensor<4>::index& i) { b.v.set(i, a.v[{i[0], i[1], i[2] / 3, i[3]}]); });
+      for (const algorithm how : every_algorithm()) {
+        CAPTURE(name(how));
+        run(calls, a, {.how = how});
+        run(calls, b, {.how = how});
+        CHECK(bits_of(a) == bits_of(b));
+      }
+    }
   }
 }
+
+#ifndef SEQMIX_TEST_CUDA  // what follows is about the CPU's implementations
 
 TEST_CASE("the oracle as a function object", "[softmax_attention]") {
   attention_case c{.B = 2,
@@ -229,3 +289,5 @@ TEST_CASE("what explain says is what runs", "[softmax_attention]") {
     CHECK(report.workspace_bytes == calls.workspace_bytes(b, {.pin = pin_of(how)}));
   }
 }
+
+#endif

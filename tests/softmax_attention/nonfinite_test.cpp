@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "support/attention_calls.hpp"
+#include "support/attention_target.hpp"
 #include "support/catch.hpp"
 
 // A NaN or an infinity reaches the rows that see it and no other: those keep their bits.
@@ -17,12 +17,6 @@ namespace {
 
 constexpr double quiet_nan = std::numeric_limits<double>::quiet_NaN();
 
-struct masking {
-  const char* name;
-  bool causal;
-  seqmix::attention_window window;
-  std::int64_t sinks;
-};
 constexpr masking maskings[] = {{"none", false, {}, 0},
                                 {"causal", true, {}, 0},
                                 {"window", false, {.left = 9, .right = 4}, 0},
@@ -77,8 +71,9 @@ void check_planted(const attention_calls& calls, attention_problem& p, const exe
   }
 }
 
-attention_case case_with(const attention_calls& calls, const masking& m) {
-  attention_case c{.B = 2, .H = 4, .HK = 2, .D = 20, .V = 18, .lse = scalar_type::f32};
+attention_case case_with(const attention_calls& calls, const masking& m,
+                         const head_dims& n = target::dims({20, 18})[0]) {
+  attention_case c{.B = 2, .H = 4, .HK = 2, .D = n.D, .V = n.V, .lse = scalar_type::f32};
   c.causal = m.causal;
   c.window = m.window;
   c.sinks = m.sinks;
@@ -89,23 +84,38 @@ attention_case case_with(const attention_calls& calls, const masking& m) {
 struct size {
   std::int64_t T, S;
 };
-constexpr size sizes[] = {{3, 40}, {30, 30}, {70, 300}, {40, 20}};
+std::vector<size> sizes() {
+  return target::sizes(
+      {size{3, 40}, size{30, 30}, size{70, 300}, size{40, 20}},
+      {size{3, 40}, size{8, 700}, size{30, 30}, size{70, 300}, size{130, 190}, size{40, 20}});
+}
 
-std::vector<attention_calls> all_calls() { return {calls_for<float>(), calls_for<bf16>()}; }
+std::vector<attention_calls> all_calls() {
+  return target::calls<element_types<float>, element_types<bf16>>();
+}
+
+std::vector<algorithm> forced() {
+  return target::algorithms({algorithm::tiled, algorithm::split_kv, algorithm::naive});
+}
 
 template <class F>
 void for_each_setting(F&& f) {
   for (const attention_calls& calls : all_calls()) {
     for (const masking& m : maskings) {
-      for (const size& n : sizes) {
-        for (const algorithm how : {algorithm::tiled, algorithm::split_kv, algorithm::naive}) {
-          attention_case c = case_with(calls, m);
-          c.T = n.T;
-          c.S = n.S;
-          attention_problem p(c);
-          if (can_run(p, how)) {
-            CAPTURE(m.name, name(how), n.T, n.S);
-            f(calls, p, how);
+      if (!target::serves(m)) {
+        continue;
+      }
+      for (const size& n : sizes()) {
+        for (const head_dims& dims : target::dims({20, 18})) {
+          for (const algorithm how : forced()) {
+            attention_case c = case_with(calls, m, dims);
+            c.T = n.T;
+            c.S = n.S;
+            attention_problem p(c);
+            if (can_run(p, how)) {
+              CAPTURE(m.name, name(how), n.T, n.S);
+              f(calls, p, how);
+            }
           }
         }
       }
@@ -152,22 +162,23 @@ TEST_CASE("a non-finite key or value reaches the rows that see it only", "[softm
 }
 
 TEST_CASE("a value's NaN stays in its column", "[softmax_attention]") {
-  for (const algorithm how : {algorithm::tiled, algorithm::split_kv, algorithm::naive}) {
-    const attention_calls calls = calls_for<float>();
-    attention_case c = case_with(calls, maskings[1]);
-    c.T = c.S = 50;
-    attention_problem p(c);
-    run(calls, p, {.how = how});
-    const attention_problem clean = p;
-    p.v.set({0, 30, 0, 7}, quiet_nan);
-    run(calls, p, {.how = how});
-    bool right = true;
-    p.o.for_each([&](const tensor<4>::index& i) {
-      const bool hit = i[0] == 0 && i[2] < 2 && i[1] >= 30 && i[3] == 7;
-      right &= hit ? std::isnan(p.o[i]) : p.o.bits(i) == clean.o.bits(i);
-    });
-    CAPTURE(name(how));
-    CHECK(right);
+  for (const algorithm how : forced()) {
+    for (const attention_calls& calls : target::calls<element_types<float>>()) {
+      attention_case c = case_with(calls, maskings[1]);
+      c.T = c.S = 50;
+      attention_problem p(c);
+      run(calls, p, {.how = how});
+      const attention_problem clean = p;
+      p.v.set({0, 30, 0, 7}, quiet_nan);
+      run(calls, p, {.how = how});
+      bool right = true;
+      p.o.for_each([&](const tensor<4>::index& i) {
+        const bool hit = i[0] == 0 && i[2] < 2 && i[1] >= 30 && i[3] == 7;
+        right &= hit ? std::isnan(p.o[i]) : p.o.bits(i) == clean.o.bits(i);
+      });
+      CAPTURE(name(how));
+      CHECK(right);
+    }
   }
 }
 
@@ -222,7 +233,11 @@ TEST_CASE("rows past the lengths, and between packed sequences, are never read i
   for (const attention_calls& calls : all_calls()) {
     for (const call_form form : {call_form::packed, call_form::cached}) {
       for (const masking& m : maskings) {
-        for (const size& n : {size{2, 90}, size{50, 70}}) {
+        if (!target::serves(m)) {
+          continue;
+        }
+        for (const size& n : target::sizes({size{2, 90}, size{50, 70}},
+                                           {size{2, 90}, size{50, 70}, size{130, 140}})) {
           for (const std::uint64_t seed : {1u, 3u, 5u}) {  // odd: packed sequences with lengths
             attention_case c = case_with(calls, m);
             c.B = 4;
@@ -259,7 +274,7 @@ TEST_CASE("what lies between the elements of an input is never read into a resul
           "[softmax_attention]") {
   // Every tensor's gaps hold NaN; the same numbers without gaps give the same bits.
   for (const attention_calls& calls : all_calls()) {
-    for (const size& n : sizes) {
+    for (const size& n : sizes()) {
       attention_case c = case_with(calls, maskings[1]);
       c.T = n.T;
       c.S = n.S;
@@ -279,26 +294,30 @@ TEST_CASE("what lies between the elements of an input is never read into a resul
 
 TEST_CASE("infinite scores of one sign", "[softmax_attention]") {
   // A key whose score is minus infinity weighs nothing; plus infinity makes its row NaN.
-  for (const algorithm how : {algorithm::tiled, algorithm::split_kv, algorithm::naive}) {
-    const attention_calls calls = calls_for<float>();
-    for (const std::int64_t S : {20, 700}) {
-      attention_case c = case_with(calls, maskings[0]);
-      c.T = 12;
-      c.S = S;
-      c.D = 1;
-      attention_problem p(c);
-      p.q.for_each([&](const tensor<4>::index& i) { p.q.set(i, i[1] % 2 == 0 ? 1.0 : -1.0); });
-      for (const std::int64_t hidden : {std::int64_t{1}, S - 1, S}) {
-        CAPTURE(name(how), S, hidden);
-        attention_problem x = p;
-        x.k.for_each([&](const tensor<4>::index& i) {
-          if (i[1] < hidden) {
-            x.k.set(i, -infinity);
-          }
+  for (const algorithm how : forced()) {
+    for (const attention_calls& calls : target::calls<element_types<float>>()) {
+      for (const std::int64_t S : {20, 700}) {
+        attention_case c = case_with(calls, maskings[0]);
+        c.T = 12;
+        c.S = S;
+        c.D = target::dims({1, 18})[0].D;
+        attention_problem p(c);
+        // The first dimension alone counts.
+        p.q.for_each([&](const tensor<4>::index& i) {
+          p.q.set(i, i[3] > 0 ? 0.0 : i[1] % 2 == 0 ? 1.0 : -1.0);
         });
-        run(calls, x, {.how = how});
-        const attention_reference expected(x);
-        CHECK(verify(x, expected, bound::ceiling) == "");
+        for (const std::int64_t hidden : {std::int64_t{1}, S - 1, S}) {
+          CAPTURE(name(how), S, hidden);
+          attention_problem x = p;
+          x.k.for_each([&](const tensor<4>::index& i) {
+            if (i[1] < hidden && i[3] == 0) {
+              x.k.set(i, -infinity);
+            }
+          });
+          run(calls, x, {.how = how});
+          const attention_reference expected(x);
+          CHECK(verify(x, expected, bound::ceiling) == "");
+        }
       }
     }
   }

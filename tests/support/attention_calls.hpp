@@ -64,10 +64,11 @@ attention_calls calls_for() {
           }};
 }
 
-enum class algorithm { automatic, tiled, split_kv, naive };
+/// The CPU has the first four, the GPU the first and the last two.
+enum class algorithm { automatic, tiled, split_kv, naive, prefill, decode };
 
 constexpr const char* name(algorithm a) noexcept {
-  constexpr const char* names[] = {"automatic", "tiled", "split_kv", "naive"};
+  constexpr const char* names[] = {"automatic", "tiled", "split_kv", "naive", "prefill", "decode"};
   return names[static_cast<int>(a)];
 }
 
@@ -79,6 +80,10 @@ constexpr seqmix::pin_options pin_of(algorithm a) noexcept {
       return {.implementation = "flash", .algorithm = "split_kv"};
     case algorithm::naive:
       return {.implementation = "naive"};
+    case algorithm::prefill:
+      return {.implementation = "cuda", .algorithm = "prefill"};
+    case algorithm::decode:
+      return {.implementation = "cuda", .algorithm = "decode"};
     default:
       return {};
   }

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <initializer_list>
 #include <iterator>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -93,14 +94,18 @@ inline constexpr sweep_factor workspace{3, [](attention_case&, execution& e, int
 
 }  // namespace factors
 
+inline constexpr algorithm every_algorithm[] = {algorithm::automatic, algorithm::tiled,
+                                                algorithm::split_kv, algorithm::naive};
+
 /// Runs every algorithm that takes the case, and compares it with the reference.
 struct matrix_sweep {
   attention_calls calls;
   std::int64_t naive_work =
       400'000;  ///< above this many exponentials naive is left to smaller cases
+  std::span<const algorithm> algorithms = every_algorithm;
   std::int64_t cases = 0;
-  std::int64_t runs[4] = {};
-  double error_sum = 0;  // of the runs whose reference is not all zeros
+  std::int64_t runs[6] = {};  // of each algorithm
+  double error_sum = 0;       // of the runs whose reference is not all zeros
   double error_worst = 0;
   std::int64_t errors = 0;
 
@@ -112,8 +117,7 @@ struct matrix_sweep {
     attention_problem p(c);
     const attention_reference expected(p);
     ++cases;
-    for (const algorithm how :
-         {algorithm::automatic, algorithm::tiled, algorithm::split_kv, algorithm::naive}) {
+    for (const algorithm how : algorithms) {
       if (!can_run(p, how) ||
           (how == algorithm::naive && c.B * c.H * c.T * c.S * c.V > naive_work)) {
         continue;
@@ -143,6 +147,9 @@ struct matrix_sweep {
     }
   }
 
+  /// Every combination of the levels of `fixed`; the rotating factors take some level in each.
+  void product(const std::vector<sweep_factor>& fixed, const std::vector<sweep_factor>& rotating);
+
   void record(const attention_problem& p, const attention_reference& expected, algorithm how) {
     if (how != algorithm::naive && p.c.form != call_form::packed && p.o.size() > 0) {
       const double rms = measure(p.o.values(), expected.o, expected.o_floor).rms;
@@ -155,13 +162,16 @@ struct matrix_sweep {
   /// Prints the counts, and checks the average error.
   void finish(const char* what) const {
     const double average = errors == 0 ? 0 : error_sum / static_cast<double>(errors);
+    std::string counts;
+    for (const algorithm how : algorithms) {
+      counts += (counts.empty() ? "" : ", ") + std::string(name(how)) + ' ' +
+                std::to_string(runs[static_cast<int>(how)]);
+    }
     std::printf(
-        "%s, types %s %s %s %s: %lld cases, runs: automatic %lld, tiled %lld, "
-        "split_kv %lld, naive %lld; RMS error %.2g on average, %.2g at most\n",
+        "%s, types %s %s %s %s: %lld cases, runs: %s; RMS error %.2g on average, %.2g at most\n",
         what, seqmix::name(calls.types.q), seqmix::name(calls.types.k), seqmix::name(calls.types.v),
-        seqmix::name(calls.types.o), static_cast<long long>(cases), static_cast<long long>(runs[0]),
-        static_cast<long long>(runs[1]), static_cast<long long>(runs[2]),
-        static_cast<long long>(runs[3]), average, error_worst);
+        seqmix::name(calls.types.o), static_cast<long long>(cases), counts.c_str(), average,
+        error_worst);
     std::fflush(stdout);
     CHECK(average <= tolerance_of(calls.types.o).typical);
   }
@@ -173,6 +183,24 @@ inline std::vector<int> level_counts(const std::vector<sweep_factor>& all) {
     levels.push_back(f.levels);
   }
   return levels;
+}
+
+inline void matrix_sweep::product(const std::vector<sweep_factor>& fixed,
+                                  const std::vector<sweep_factor>& rotating) {
+  std::uint64_t seed = 1;
+  for (const std::vector<int>& row : full_plan(level_counts(fixed))) {
+    attention_case c;
+    execution e;
+    c.seed = seed++;
+    for (std::size_t f = 0; f < rotating.size(); ++f) {
+      const std::uint64_t r = mix(c.seed * 64 + f);
+      rotating[f].set(c, e, static_cast<int>(r % static_cast<std::uint64_t>(rotating[f].levels)));
+    }
+    for (std::size_t f = 0; f < fixed.size(); ++f) {
+      fixed[f].set(c, e, row[f]);
+    }
+    check(c, e, bound::ceiling);
+  }
 }
 
 /// The quick sweep: every pair of levels of any two axes, once for each seed.
@@ -233,23 +261,6 @@ inline void check_matrix_corners(const attention_calls& calls) {
 /// factor rotate.
 inline void check_matrix_full(const attention_calls& calls) {
   using namespace factors;
-  const auto rotate = [](matrix_sweep& m, const std::vector<sweep_factor>& fixed,
-                         const std::vector<sweep_factor>& rotating) {
-    std::uint64_t seed = 1;
-    for (const std::vector<int>& row : full_plan(level_counts(fixed))) {
-      attention_case c;
-      execution e;
-      c.seed = seed++;
-      for (std::size_t f = 0; f < rotating.size(); ++f) {
-        const std::uint64_t r = mix(c.seed * 64 + f);
-        rotating[f].set(c, e, static_cast<int>(r % static_cast<std::uint64_t>(rotating[f].levels)));
-      }
-      for (std::size_t f = 0; f < fixed.size(); ++f) {
-        fixed[f].set(c, e, row[f]);
-      }
-      m.check(c, e, bound::ceiling);
-    }
-  };
   static constexpr sweep_factor small_dims{4, [](attention_case& c, execution&, int i) {
                                              constexpr std::int64_t pairs[][2] = {
                                                  {7, 7}, {16, 16}, {64, 60}, {40, 72}};
@@ -264,16 +275,16 @@ inline void check_matrix_full(const attention_calls& calls) {
                                               c.S = pairs[i][1];
                                             }};
   matrix_sweep masks{calls, 50'000};
-  rotate(masks, {T, S, causal, window, sinks, heads},
-         {small_dims, scale, lse, form, q, k, v, o, threads, shuffle, workspace});
+  masks.product({T, S, causal, window, sinks, heads},
+                {small_dims, scale, lse, form, q, k, v, o, threads, shuffle, workspace});
   masks.finish("softmax_attention, full: sizes x masks x heads");
   matrix_sweep widths{calls, 50'000};
-  rotate(widths, {D, V, few_lengths, form, causal, lse},
-         {heads, window, sinks, scale, batch, q, k, v, o, threads, shuffle, workspace});
+  widths.product({D, V, few_lengths, form, causal, lse},
+                 {heads, window, sinks, scale, batch, q, k, v, o, threads, shuffle, workspace});
   widths.finish("softmax_attention, full: widths x forms");
   matrix_sweep layouts{calls, 50'000};
-  rotate(layouts, {q, k, v, o, form},
-         {few_lengths, small_dims, causal, heads, window, sinks, lse, batch, threads, workspace});
+  layouts.product({q, k, v, o, form}, {few_lengths, small_dims, causal, heads, window, sinks, lse,
+                                       batch, threads, workspace});
   layouts.finish("softmax_attention, full: layouts");
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <atomic>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <set>
 #include <span>
@@ -240,4 +241,25 @@ TEST_CASE("the reference and its check notice a wrong element and a foreign writ
   attention_problem foreign = p;
   foreign.o.set({0, last, 0, 0}, 0);
   CHECK(verify(foreign, expected) != "");
+}
+
+TEST_CASE("a tensor that is placed elsewhere hands out views of there", "[support]") {
+  attention_case c{.B = 2, .T = 9, .S = 12, .form = call_form::packed, .seed = 2};
+  attention_problem p(c);
+  const auto home = p.q.view<float>();
+  CHECK(p.options().varlen.max_q == 0);
+  const seqmix::device gpu{seqmix::device_kind::cuda, 3};
+  std::vector<std::byte> copy(p.q.memory().size());
+  p.q.place_at(copy.data(), gpu);
+  p.q_offsets.place_at(p.q_offsets.memory().data(), gpu);
+  const auto away = p.q.packed_view<float>();
+  CHECK(away.memory() == gpu);
+  CHECK(reinterpret_cast<std::byte*>(away.data_handle()) - copy.data() ==
+        reinterpret_cast<std::byte*>(home.data_handle()) - p.q.memory().data());
+  CHECK(p.options().varlen.q_offsets.memory == gpu);
+  CHECK(p.options().varlen.max_q == 9);
+  CHECK(p.options().varlen.max_k == 0);  // those offsets are at home
+  p.q.take_back();
+  CHECK(p.q.view<float>().data_handle() == home.data_handle());
+  CHECK(p.q.view<float>().memory() == seqmix::device{});
 }

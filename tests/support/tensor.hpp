@@ -242,10 +242,23 @@ class tensor {
     return true;
   }
 
+  /// All of the memory, guards and gaps included.
+  std::span<std::byte> memory() noexcept {
+    return {slot(0), static_cast<std::size_t>(slots_) * width()};
+  }
+  /// From now on views point into `copy`, memory of the same size on the device `where`. Everything
+  /// else still reads and writes the tensor's own memory.
+  void place_at(std::byte* copy, seqmix::device where) noexcept {
+    copy_ = copy;
+    where_ = where;
+  }
+  void take_back() noexcept { place_at(nullptr, {}); }
+  seqmix::device where() const noexcept { return where_; }
+
   template <class T>
   seqmix::tensor_view<T, Rank> view() const {
-    return {reinterpret_cast<T*>(const_cast<std::byte*>(slot(origin_))),
-            seqmix::index_list<Rank>(extents_), seqmix::index_list<Rank>(strides_)};
+    return {first_element<T>(), seqmix::index_list<Rank>(extents_),
+            seqmix::index_list<Rank>(strides_), where_};
   }
   /// Without the first axis, which has extent 1.
   template <class T>
@@ -254,8 +267,8 @@ class tensor {
     std::array<std::int64_t, Rank - 1> strides{};
     std::copy(extents_.begin() + 1, extents_.end(), extents.begin());
     std::copy(strides_.begin() + 1, strides_.end(), strides.begin());
-    return {reinterpret_cast<T*>(const_cast<std::byte*>(slot(origin_))),
-            seqmix::index_list<Rank - 1>(extents), seqmix::index_list<Rank - 1>(strides)};
+    return {first_element<T>(), seqmix::index_list<Rank - 1>(extents),
+            seqmix::index_list<Rank - 1>(strides), where_};
   }
 
  private:
@@ -268,6 +281,12 @@ class tensor {
     return axis + 1 == Rank ? 3 : 1 + static_cast<std::int64_t>(axis % 2);
   }
   std::size_t width() const noexcept { return seqmix::size_of(type_); }
+  template <class T>
+  T* first_element() const noexcept {
+    std::byte* first = copy_ == nullptr ? const_cast<std::byte*>(slot(origin_))
+                                        : copy_ + static_cast<std::size_t>(origin_) * width();
+    return reinterpret_cast<T*>(first);
+  }
   std::int64_t offset(const index& at) const noexcept {
     std::int64_t o = origin_;
     for (std::size_t a = 0; a < Rank; ++a) {
@@ -291,6 +310,8 @@ class tensor {
   std::int64_t origin_ = 0;
   std::int64_t slots_ = 0;
   std::vector<line> memory_;
+  std::byte* copy_ = nullptr;
+  seqmix::device where_{};
 };
 
 /// A strided vector of int32 or int64.

@@ -32,6 +32,10 @@ text lacking(const softmax_attention_problem& p, const attention_kernels& kernel
   if (kernels.score_functor) {
     missing = missing.without(dispatch::feature_set<feature>{feature::score_functor});
   }
+  if (missing.contains(feature::score_functor)) {
+    return "score functors here: call from a .cu file that includes "
+           "<seqmix/cuda/softmax_attention/functor.cuh>";
+  }
   if (!missing.empty()) {
     return name(missing.first());
   }
@@ -140,11 +144,11 @@ detail::violation launch(const softmax_attention_problem& p, const context& ctx,
   if (detail::violation broken = full_check(p, ctx, scratch)) {
     return broken;
   }
-  if (p.q.size() == 0) {
-    return {};
-  }
   const attention_plan plan(p, ctx, kernels);
   const attention_params params = params_of(p, plan);
+  if (p.q.size() == 0 || params.sequences == 0 || params.max_q == 0) {
+    return {};  // no row belongs to a sequence
+  }
   const int major = gpus().gpus[p.q.memory.ordinal].major;
   int status = cudaSuccess;
   if (plan.prefill) {

@@ -48,7 +48,7 @@ attention_plan::attention_plan(const softmax_attention_problem& p, const context
                                       : "the pinned algorithm (it has prefill)";
   }
   const std::int64_t queries = p.packed ? p.max_q : p.q.extents[1];
-  const bool all_short = queries <= decode_rows / p.group();
+  const bool all_short = queries * p.group() <= decode_rows;
   decode = decode_rows > 0 && (all_short || p.packed);
   prefill = !all_short;
   if (decode_rows == std::numeric_limits<std::int32_t>::max()) {

@@ -17,7 +17,7 @@ constexpr staging_constants table[] = {
      .pinned_bytes_per_second = 50e9,
      .operations_per_second = 200e12,
      .fixed_seconds = 60e-6,
-     .context_seconds = 0.5},
+     .context_seconds = 0.4},
     {},
 };
 

@@ -24,3 +24,8 @@ if(TARGET seqmix::openmp)
   add_executable(consumer_openmp "${CMAKE_CURRENT_LIST_DIR}/openmp.cpp")
   target_link_libraries(consumer_openmp PRIVATE seqmix::openmp seqmix::native)
 endif()
+
+if(SEQMIX_ENABLE_CUDA)
+  add_executable(consumer_cuda "${CMAKE_CURRENT_LIST_DIR}/cuda.cpp")
+  target_link_libraries(consumer_cuda PRIVATE seqmix::cuda)
+endif()

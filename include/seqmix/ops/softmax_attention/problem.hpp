@@ -39,8 +39,7 @@ constexpr const char* name(softmax_attention_feature f) noexcept {
                                    "f16",
                                    "bf16",
                                    "mixed_types",
-                                   "score_functor (for a GPU, in a .cu file that includes "
-                                   "<seqmix/cuda/softmax_attention/functor.cuh>)"};
+                                   "score_functor"};
   return names[static_cast<int>(f)];
 }
 

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/device_calls.hpp"
+#include "support/errors.hpp"
+
+// Host tensors whose call is sent to the GPU and comes back.
+
+using namespace seqmix_test;
+using seqmix::bf16;
+using seqmix::device_policy;
+using seqmix::f16;
+
+namespace {
+
+constexpr layout output_layouts[] = {layout::dense,      layout::padded,   layout::strided,
+                                     layout::head_first, layout::reversed, layout::misaligned};
+
+const seqmix::context on_cuda{.device = device_policy::cuda};
+
+template <class T>
+attention_case case_of(std::int64_t S, std::int64_t queries, call_form form) {
+  attention_case c{.B = 3,
+                   .T = queries,
+                   .S = S,
+                   .H = 4,
+                   .HK = 2,
+                   .D = 64,
+                   .V = 64,
+                   .causal = true,
+                   .lse = scalar_type::f32,
+                   .form = form};
+  c.types = device_types_of<T>();
+  return c;
+}
+
+/// The staged call of host tensors against the same on device tensors, and against the definition.
+template <class T>
+void check_staged(const attention_case& c) {
+  attention_problem p(c);
+  run(device_calls_for<T>(), p, {});
+  const output_bits expected = bits_of(p);
+  const attention_reference reference(p);
+  CAPTURE(c);
+  p.clear_outputs();
+  calls_for<T>().run(p, on_cuda);
+  CHECK(bits_of(p) == expected);
+  CHECK(verify(p, reference) == "");
+
+  // The same on a stream of the caller's.
+  const cuda_stream stream;
+  p.clear_outputs();
+  calls_for<T>().run(p, {.device = device_policy::cuda, .cuda_stream = stream.get()});
+  stream.synchronise();
+  CHECK(bits_of(p) == expected);
+
+  // The same from page-locked memory.
+  p.clear_outputs();
+  device_residence pinned(p, {seqmix::device_kind::cuda_pinned, 0});
+  calls_for<T>().run(p, on_cuda);
+  pinned.fetch_outputs();
+  CHECK(bits_of(p) == expected);
+  CHECK(verify(p, reference) == "");
+  CHECK(pinned.inputs_unchanged());
+}
+
+}  // namespace
+
+TEST_CASE("host tensors in every layout are staged", "[staging]") {
+  for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
+    for (const std::int64_t T : {2, 90}) {
+      for (const layout kind : output_layouts) {
+        attention_case c = case_of<bf16>(130, T, form);
+        c.q = c.k = c.v = c.o = kind;
+        check_staged<bf16>(c);
+      }
+      // Repeated inputs, and layouts that differ.
+      attention_case c = case_of<f16>(130, T, form);
+      c.q = layout::broadcast_time;
+      c.k = layout::broadcast;
+      c.v = layout::reversed;
+      c.o = layout::strided;
+      check_staged<f16>(c);
+    }
+  }
+}
+
+TEST_CASE("rows of no sequence stay as they were when a packed call is staged", "[staging]") {
+  // Seeds with and without lengths, and with rows behind the last sequence.
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    attention_case c = case_of<bf16>(150, 40, call_form::packed);
+    c.seed = seed;
+    c.lse = seed % 2 == 0 ? scalar_type::f64 : scalar_type::none;
+    check_staged<bf16>(c);
+  }
+}
+
+TEST_CASE("calls without work are staged", "[staging]") {
+  for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
+    check_staged<bf16>(case_of<bf16>(0, 5, form));
+    check_staged<bf16>(case_of<bf16>(5, 0, form));
+    attention_case none = case_of<bf16>(5, 5, form);
+    none.B = 0;
+    check_staged<bf16>(none);
+  }
+}
+
+TEST_CASE("a small call on host tensors stays on the CPU", "[staging]") {
+  attention_problem p(case_of<bf16>(130, 90, call_form::batched));
+  const attention_calls calls = calls_for<bf16>();
+  calls.run(p, {.device = device_policy::cpu});
+  const output_bits expected = bits_of(p);
+  for (const device_policy policy : {device_policy::automatic, device_policy::where_the_data_is}) {
+    const seqmix::dispatch_report report = calls.explain(p, {.device = policy});
+    CAPTURE(report.text());
+    CHECK(report.implementation == "flash");
+    REQUIRE(report.candidates.size() >= 2);
+    CHECK(report.candidates[0].implementation == "cuda");
+    CHECK_FALSE(report.candidates[0].reason.empty());
+    p.clear_outputs();
+    calls.run(p, {.device = policy});
+    CHECK(bits_of(p) == expected);
+  }
+  CHECK(calls.explain(p, on_cuda).implementation == "cuda");
+}
+
+TEST_CASE("large caches on the host stay there when the data decides", "[staging]") {
+  // Only explained: 137 GFLOP.
+  constexpr std::int64_t N = 8192;
+  const std::vector<bf16> memory(64);
+  std::vector<bf16> out(N * 8 * 64);
+  const seqmix::tensor_view<const bf16, 4> x{memory.data(), {1, N, 8, 64}, {0, 0, 0, 1}};
+  const seqmix::tensor_view<bf16, 4> o{out.data(),
+                                       {std::int64_t{1}, N, std::int64_t{8}, std::int64_t{64}}};
+  const auto report = seqmix::softmax_attention.explain(
+      x, x, x, o, {}, {.device = device_policy::where_the_data_is});
+  CHECK(report.implementation == "flash");
+}
+
+TEST_CASE("what only the CPU has is refused when a GPU is asked for", "[staging]") {
+  attention_case c = case_of<float>(20, 10, call_form::batched);
+  attention_problem p(c);
+  seqmix::error e = error_of([&] { calls_for<float>().run(p, on_cuda); });
+  CAPTURE(e.what());
+  CHECK(std::string(e.what()).find("cuda: lacks f32") != std::string::npos);
+  CHECK(p.o.untouched());
+  CHECK(p.lse.untouched());
+
+  c = case_of<bf16>(20, 10, call_form::batched);
+  c.window = {.left = 3};
+  attention_problem w(c);
+  e = error_of([&] { calls_for<bf16>().run(w, on_cuda); });
+  CHECK(std::string(e.what()).find("cuda: lacks window") != std::string::npos);
+  CHECK(w.o.untouched());
+}
