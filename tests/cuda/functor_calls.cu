@@ -13,6 +13,11 @@ struct capped_and_near {
   float slope;
 
   SEQMIX_HOST_DEVICE float operator()(float score, const seqmix::score_context& at) const {
+#if defined(__CUDA_ARCH__)
+    if (at.query < 0 || at.query >= at.queries || at.key < 0 || at.key >= at.keys) {
+      __trap();  // a functor may look things up by these
+    }
+#endif
     const auto distance = static_cast<float>(at.query + at.keys - at.queries - at.key);
     const auto place = static_cast<float>(1 + at.head + 2 * at.sequence);
     return cap * tanhf(score / cap) - slope / place * fabsf(distance);

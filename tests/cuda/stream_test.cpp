@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/cuda_graph.hpp"
 #include "support/device_calls.hpp"
 #include "support/packed_problem.hpp"
 
@@ -143,46 +144,6 @@ TEST_CASE("calls on two streams at once keep apart", "[stream]") {
 
 namespace {
 
-/// One captured call, ready to be launched.
-class graph {
- public:
-  graph(attention_problem& p, const cuda_stream& stream) {
-    // The strictest mode: unsafe calls of any thread spoil the capture.
-    cuda_check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeGlobal),
-               "cudaStreamBeginCapture");
-    std::string problem;
-    try {
-      call(p, stream);
-    } catch (const std::exception& e) {
-      problem = e.what();
-    }
-    const cudaError_t status = cudaStreamEndCapture(stream.get(), &graph_);
-    if (!problem.empty()) {
-      throw std::runtime_error("while capturing: " + problem);
-    }
-    cuda_check(status, "cudaStreamEndCapture");
-    cuda_check(cudaGraphInstantiateWithFlags(&ready_, graph_, 0), "cudaGraphInstantiate");
-  }
-  graph(const graph&) = delete;
-  graph& operator=(const graph&) = delete;
-  ~graph() {
-    if (ready_ != nullptr) {
-      cuda_note(cudaGraphExecDestroy(ready_), "cudaGraphExecDestroy");
-    }
-    if (graph_ != nullptr) {
-      cuda_note(cudaGraphDestroy(graph_), "cudaGraphDestroy");
-    }
-  }
-  void replay(const cuda_stream& stream) {
-    cuda_check(cudaGraphLaunch(ready_, stream.get()), "cudaGraphLaunch");
-    stream.synchronise();
-  }
-
- private:
-  cudaGraph_t graph_ = nullptr;
-  cudaGraphExec_t ready_ = nullptr;
-};
-
 /// Captures a call of `p`, then replays it for `p` as it is and after every change, and compares
 /// with a call that is not captured.
 template <class... Changes>
@@ -191,7 +152,7 @@ void check_graph(attention_problem& p, Changes&&... changes) {
   direct(p);  // the kernels are loaded
   p.clear_outputs();
   device_residence there(p);
-  graph captured(p, stream);
+  cuda_graph captured(stream, [&] { call(p, stream); });
   there.fetch_outputs();
   CHECK(p.o.untouched());  // capturing runs nothing
   const auto check = [&] {

@@ -133,6 +133,11 @@ dispatch::offer query_attention(const softmax_attention_problem& p, const contex
     answer.lacks = "kernels for this GPU's architecture";
   }
   answer.algorithm = plan.name();
+  if (on_device && !in_vectors(p)) {
+    answer.algorithm.append(" element by element");
+  } else if (!on_device) {
+    answer.algorithm.append(" after a copy to the GPU");
+  }
   answer.workspace_bytes = on_device ? full_check_bytes(p, ctx) : staging_bytes(p);
   return answer;
 }

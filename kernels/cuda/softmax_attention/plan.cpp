@@ -13,7 +13,7 @@ namespace {
 
 /// Whether every row of the last axis can be moved in chunks of 16 bytes.
 template <class View>
-bool in_vectors(const View& v) noexcept {
+bool rows_in_vectors(const View& v) noexcept {
   constexpr std::int64_t elements = 8;
   bool fits = reinterpret_cast<std::uintptr_t>(v.data) % 16 == 0 && v.strides[3] == 1;
   for (std::size_t axis = 0; axis < 3; ++axis) {
@@ -56,6 +56,10 @@ attention_plan::attention_plan(const softmax_attention_problem& p, const context
   }
 }
 
+bool in_vectors(const softmax_attention_problem& p) noexcept {
+  return rows_in_vectors(p.q) && rows_in_vectors(p.k) && rows_in_vectors(p.v);
+}
+
 attention_params params_of(const softmax_attention_problem& p,
                            const attention_plan& plan) noexcept {
   attention_params a{};
@@ -88,8 +92,8 @@ attention_params params_of(const softmax_attention_problem& p,
   a.packed = p.packed;
   a.causal = p.causal;
   a.lse_double = p.lse.type == scalar_type::f64;
-  a.vectors = in_vectors(p.q) && in_vectors(p.k) && in_vectors(p.v);
-  a.output_vectors = in_vectors(p.o);
+  a.vectors = in_vectors(p);
+  a.output_vectors = rows_in_vectors(p.o);
   return a;
 }
 

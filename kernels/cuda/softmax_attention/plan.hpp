@@ -26,6 +26,9 @@ struct attention_plan {
   }
 };
 
+/// Whether queries, keys and values allow copies of 16 bytes, as the faster kernels want them.
+bool in_vectors(const softmax_attention_problem& p) noexcept;
+
 /// The launch parameters of a call whose tensors, offsets included, are on one device.
 attention_params params_of(const softmax_attention_problem& p, const attention_plan& plan) noexcept;
 

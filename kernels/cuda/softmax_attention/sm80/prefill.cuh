@@ -190,9 +190,10 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
     if constexpr (!Score::plain) {
       const float scale = p.scale_log2 * 0.693147180559945f;
       w.for_each_score(lane, [&](float& x, int m, int h, int column) {
-        const score_context at{
-            sequence,           head,      block_row + warp_row + 16 * m + 8 * h + (lane >> 2),
-            first_key + column, s.queries, s.keys};
+        // Rows and keys past the sequence's end, which nothing sees, pass for its last.
+        const int row = min(block_row + warp_row + 16 * m + 8 * h + (lane >> 2), s.queries - 1);
+        const int key = min(first_key + column, s.keys - 1);
+        const score_context at{sequence, head, row, key, s.queries, s.keys};
         x = score.function(x * scale, at);
       });
       factor = log2e;
