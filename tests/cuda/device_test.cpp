@@ -16,21 +16,6 @@ namespace {
 
 constexpr seqmix::device_kind cuda = seqmix::device_kind::cuda;
 
-attention_case case_of(std::int64_t T, std::int64_t S, call_form form) {
-  attention_case c{.B = 3,
-                   .T = T,
-                   .S = S,
-                   .H = 4,
-                   .HK = 2,
-                   .D = 64,
-                   .V = 64,
-                   .causal = true,
-                   .lse = scalar_type::f32,
-                   .form = form};
-  c.types = device_types_of<bf16>();
-  return c;
-}
-
 std::string gpu_name(int ordinal) {
   cudaDeviceProp properties;
   cuda_check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
@@ -42,7 +27,7 @@ std::string gpu_name(int ordinal) {
 TEST_CASE("explain names the GPU that runs a call on device tensors", "[device]") {
   for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
     for (const std::int64_t T : {1, 200}) {
-      attention_problem p(case_of(T, 300, form));
+      attention_problem p(device_case<bf16>(T, 300, form));
       for (const auto policy :
            {seqmix::device_policy::automatic, seqmix::device_policy::where_the_data_is,
             seqmix::device_policy::cuda}) {
@@ -65,7 +50,7 @@ TEST_CASE("tensors on another GPU are served there", "[device]") {
   }
   for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
     for (const std::int64_t T : {1, 200}) {
-      attention_problem p(case_of(T, 300, form));
+      attention_problem p(device_case<bf16>(T, 300, form));
       run(device_calls_for<bf16>(), p, {});
       const output_bits expected = bits_of(p);
       p.clear_outputs();
@@ -90,7 +75,7 @@ TEST_CASE("tensors on another GPU are served there", "[device]") {
 }
 
 TEST_CASE("tensors of several devices in one call are refused", "[device]") {
-  attention_problem p(case_of(5, 9, call_form::batched));
+  attention_problem p(device_case<bf16>(5, 9, call_form::batched));
   device_residence there(p);
   const auto q = p.q.view<bf16>();
   const auto k = p.k.view<bf16>();

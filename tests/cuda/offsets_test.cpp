@@ -19,25 +19,10 @@ namespace {
 using numbers = std::vector<std::int64_t>;
 const seqmix::context full{.check = seqmix::check_level::full};
 
-attention_case case_of(std::int64_t T, std::int64_t S, call_form form) {
-  attention_case c{.B = 3,
-                   .T = T,
-                   .S = S,
-                   .H = 4,
-                   .HK = 2,
-                   .D = 64,
-                   .V = 64,
-                   .causal = true,
-                   .lse = scalar_type::f32,
-                   .form = form};
-  c.types = device_types_of<bf16>();
-  return c;
-}
-
 /// Three sequences, one of them short enough for decoding.
 attention_problem packed() {
-  attention_problem p =
-      packed_problem(case_of(1, 1, call_form::packed), {0, 90, 93, 150}, {0, 100, 220, 300});
+  attention_problem p = packed_problem(device_case<bf16>(1, 1, call_form::packed), {0, 90, 93, 150},
+                                       {0, 100, 220, 300});
   p.max_q = 90;
   p.max_k = 120;
   p.lengths = index_tensor({100, 119, 70}, true);
@@ -48,7 +33,7 @@ attention_problem packed() {
 }
 
 attention_problem cached(std::int64_t T) {
-  attention_problem p(case_of(T, 200, call_form::cached));
+  attention_problem p(device_case<bf16>(T, 200, call_form::cached));
   const numbers lengths{200, 7, 0};
   p.lengths = index_tensor(lengths, false);
   for (std::size_t b = 0; b < 3; ++b) {
@@ -105,7 +90,7 @@ TEST_CASE("sound offsets and lengths pass the full check", "[offsets]") {
   // Strided vectors, of either width.
   for (const std::uint64_t seed : {3u, 6u, 9u, 12u}) {
     for (const call_form form : {call_form::packed, call_form::cached}) {
-      attention_case c = case_of(40, 90, form);
+      attention_case c = device_case<bf16>(40, 90, form);
       c.seed = seed;
       attention_problem p(c);
       p.clear_outputs();

@@ -21,22 +21,6 @@ constexpr layout output_layouts[] = {layout::dense,      layout::padded,   layou
 
 const seqmix::context on_cuda{.device = device_policy::cuda};
 
-template <class T>
-attention_case case_of(std::int64_t S, std::int64_t queries, call_form form) {
-  attention_case c{.B = 3,
-                   .T = queries,
-                   .S = S,
-                   .H = 4,
-                   .HK = 2,
-                   .D = 64,
-                   .V = 64,
-                   .causal = true,
-                   .lse = scalar_type::f32,
-                   .form = form};
-  c.types = device_types_of<T>();
-  return c;
-}
-
 /// The staged call of host tensors against the same on device tensors, and against the definition.
 template <class T>
 void check_staged(const attention_case& c) {
@@ -73,12 +57,12 @@ TEST_CASE("host tensors in every layout are staged", "[staging]") {
   for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
     for (const std::int64_t T : {2, 90}) {
       for (const layout kind : output_layouts) {
-        attention_case c = case_of<bf16>(130, T, form);
+        attention_case c = device_case<bf16>(T, 130, form);
         c.q = c.k = c.v = c.o = kind;
         check_staged<bf16>(c);
       }
       // Repeated inputs, and layouts that differ.
-      attention_case c = case_of<f16>(130, T, form);
+      attention_case c = device_case<f16>(T, 130, form);
       c.q = layout::broadcast_time;
       c.k = layout::broadcast;
       c.v = layout::reversed;
@@ -91,7 +75,7 @@ TEST_CASE("host tensors in every layout are staged", "[staging]") {
 TEST_CASE("rows of no sequence stay as they were when a packed call is staged", "[staging]") {
   // Seeds with and without lengths, and with rows behind the last sequence.
   for (std::uint64_t seed = 1; seed <= 8; ++seed) {
-    attention_case c = case_of<bf16>(150, 40, call_form::packed);
+    attention_case c = device_case<bf16>(40, 150, call_form::packed);
     c.seed = seed;
     c.lse = seed % 2 == 0 ? scalar_type::f64 : scalar_type::none;
     check_staged<bf16>(c);
@@ -100,16 +84,16 @@ TEST_CASE("rows of no sequence stay as they were when a packed call is staged", 
 
 TEST_CASE("calls without work are staged", "[staging]") {
   for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
-    check_staged<bf16>(case_of<bf16>(0, 5, form));
-    check_staged<bf16>(case_of<bf16>(5, 0, form));
-    attention_case none = case_of<bf16>(5, 5, form);
+    check_staged<bf16>(device_case<bf16>(5, 0, form));
+    check_staged<bf16>(device_case<bf16>(0, 5, form));
+    attention_case none = device_case<bf16>(5, 5, form);
     none.B = 0;
     check_staged<bf16>(none);
   }
 }
 
 TEST_CASE("a small call on host tensors stays on the CPU", "[staging]") {
-  attention_problem p(case_of<bf16>(130, 90, call_form::batched));
+  attention_problem p(device_case<bf16>(90, 130, call_form::batched));
   const attention_calls calls = calls_for<bf16>();
   calls.run(p, {.device = device_policy::cpu});
   const output_bits expected = bits_of(p);
@@ -141,7 +125,7 @@ TEST_CASE("large caches on the host stay there when the data decides", "[staging
 }
 
 TEST_CASE("what only the CPU has is refused when a GPU is asked for", "[staging]") {
-  attention_case c = case_of<float>(20, 10, call_form::batched);
+  attention_case c = device_case<float>(10, 20, call_form::batched);
   attention_problem p(c);
   seqmix::error e = error_of([&] { calls_for<float>().run(p, on_cuda); });
   CAPTURE(e.what());
@@ -149,7 +133,7 @@ TEST_CASE("what only the CPU has is refused when a GPU is asked for", "[staging]
   CHECK(p.o.untouched());
   CHECK(p.lse.untouched());
 
-  c = case_of<bf16>(20, 10, call_form::batched);
+  c = device_case<bf16>(10, 20, call_form::batched);
   c.window = {.left = 3};
   attention_problem w(c);
   e = error_of([&] { calls_for<bf16>().run(w, on_cuda); });

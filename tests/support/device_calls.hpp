@@ -17,6 +17,23 @@ constexpr attention_types device_types_of() noexcept {
   return types;
 }
 
+/// An ordinary case of the kernels' smaller head dimension.
+template <class T>
+attention_case device_case(std::int64_t queries, std::int64_t keys, call_form form) {
+  attention_case c{.B = 3,
+                   .T = queries,
+                   .S = keys,
+                   .H = 4,
+                   .HK = 2,
+                   .D = 64,
+                   .V = 64,
+                   .causal = true,
+                   .lse = scalar_type::f32,
+                   .form = form};
+  c.types = device_types_of<T>();
+  return c;
+}
+
 /// Calls `f(tensors..., options)` of a problem whose four tensors have one type.
 template <class T, class F>
 auto with_device_views(attention_problem& p, F&& f) {
