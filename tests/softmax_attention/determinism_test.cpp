@@ -19,13 +19,12 @@ namespace {
 constexpr masking maskings[] = {{"none", false, {}, 0},
                                 {"causal", true, {}, 0},
                                 {"window", true, {.left = 70}, 0},
-                                {"window and sinks", true, {.left = 70}, 5}};
+                                {"window and sinks", true, {.left = 70}, 5},
+                                {"all terms", true, {.left = 70}, 5, true}};
 
 attention_case case_with(const attention_calls& calls, const masking& m) {
   attention_case c;
-  c.causal = m.causal;
-  c.window = m.window;
-  c.sinks = m.sinks;
+  m.apply(c);
   c.types = calls.types;
   c.lse = scalar_type::f32;
   return c;

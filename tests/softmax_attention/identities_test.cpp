@@ -339,9 +339,7 @@ TEST_CASE("prefill then step at every position equals one pass", "[softmax_atten
       }
       attention_case c = case_of(all_calls().front(), N, N);
       c.types.q = c.types.k = c.types.v = c.types.o = seqmix::scalar_type_of<T>;
-      c.causal = m.causal;
-      c.window = m.window;
-      c.sinks = m.sinks;
+      m.apply(c);
       attention_problem whole(c);
       const attention_reference expected(whole);
       whole.lengths = index_tensor({0, 0}, false);

@@ -20,7 +20,8 @@ constexpr double quiet_nan = std::numeric_limits<double>::quiet_NaN();
 constexpr masking maskings[] = {{"none", false, {}, 0},
                                 {"causal", true, {}, 0},
                                 {"window", false, {.left = 9, .right = 4}, 0},
-                                {"window and sinks", true, {.left = 9}, 3}};
+                                {"window and sinks", true, {.left = 9}, 3},
+                                {"all terms", true, {}, 0, true}};
 
 /// Runs `p` clean and then with `plant` applied. Rows for which `hit(b, t, h)` is false must keep
 /// their bits; the others must match the reference in kind: NaN, infinite or finite.
@@ -74,9 +75,7 @@ void check_planted(const attention_calls& calls, attention_problem& p, const exe
 attention_case case_with(const attention_calls& calls, const masking& m,
                          const head_dims& n = target::dims({20, 18})[0]) {
   attention_case c{.B = 2, .H = 4, .HK = 2, .D = n.D, .V = n.V, .lse = scalar_type::f32};
-  c.causal = m.causal;
-  c.window = m.window;
-  c.sinks = m.sinks;
+  m.apply(c);
   c.types = calls.types;
   return c;
 }

@@ -248,18 +248,44 @@ TEST_CASE("options out of range are refused", "[softmax_attention][errors]") {
   refuses<C>("options.sink_tokens", "at least 0", "-1", [](C& c) { c.options.sink_tokens = -1; });
 }
 
+TEST_CASE("softcap, sink logits, slopes and biases that do not fit are refused",
+          "[softmax_attention][errors]") {
+  using C = batched;
+  const std::string finite = "a finite number, 0 for none";
+  refuses<C>("options.softcap", finite, "-1", [](C& c) { c.options.softcap = -1; });
+  refuses<C>("options.softcap", finite, "nan", [](C& c) { c.options.softcap = not_a_number; });
+  refuses<C>("options.softcap", finite, "inf", [](C& c) { c.options.softcap = endless; });
+  refuses<C>("options.sink_logits", "[H] = [4]", "[3]",
+             [](C& c) { c.options.sink_logits = seqmix::view(c.in.data(), H - 1); });
+  refuses<C>("options.alibi_slopes", "[H] = [4]", "[5]",
+             [](C& c) { c.options.alibi_slopes = seqmix::view(c.in.data(), H + 1); });
+  static const std::int32_t integers[H] = {};
+  const std::string real = "element type f32, f64, f16 or bf16";
+  refuses<C>("options.sink_logits", real, "i32",
+             [](C& c) { c.options.sink_logits = seqmix::view(integers, H); });
+  refuses<C>("options.alibi_slopes", real, "i32",
+             [](C& c) { c.options.alibi_slopes = seqmix::view(integers, H); });
+  refuses<C>("options.bias", real, "i32",
+             [](C& c) { c.options.bias = seqmix::view(integers, 1, H, 1, 1); });
+  refuses<C>("options.bias", "[B, H, T, S] = [2, 4, 3, 5], or 1 on any axis", "[2, 4, 3, 4]",
+             [](C& c) { c.options.bias = seqmix::view(c.in.data(), B, H, T, S - 1); });
+  refuses<C>("options.bias", "[B, H, T, S] = [2, 4, 3, 5], or 1 on any axis", "[2, 2, 3, 5]",
+             [](C& c) { c.options.bias = seqmix::view(c.in.data(), B, HK, T, S); });
+  refuses<C>("options.sink_logits", "host memory, as q", "memory of cuda:0", [](C& c) {
+    c.options.sink_logits = tensor_view<const float, 1>(c.in.data(), {H}, gpu);
+  });
+  refuses<C>("o", "memory apart from options.bias's", "overlapping memory",
+             [](C& c) { c.options.bias = seqmix::view(c.out.data(), B, H, T, S); });
+  refuses<C>("options.lse", "memory apart from options.alibi_slopes's", "overlapping memory",
+             [](C& c) { c.options.alibi_slopes = seqmix::view(c.sums.data(), H); });
+  refuses<C>("options.bias", "data for shape [2, 4, 3, 5]", "a null pointer",
+             [](C& c) { c.options.bias = tensor_view<const float, 4>(nullptr, {B, H, T, S}); });
+}
+
 TEST_CASE("options that are not implemented are refused, not ignored",
           "[softmax_attention][errors]") {
   using C = batched;
   const std::string none = "no value (not implemented yet)";
-  refuses<C>("options.sink_logits", none, "a value",
-             [](C& c) { c.options.sink_logits = seqmix::view(c.in.data(), H); });
-  refuses<C>("options.softcap", none, "a value", [](C& c) { c.options.softcap = 30; });
-  refuses<C>("options.softcap", none, "a value", [](C& c) { c.options.softcap = not_a_number; });
-  refuses<C>("options.alibi_slopes", none, "a value",
-             [](C& c) { c.options.alibi_slopes = seqmix::view(c.in.data(), H); });
-  refuses<C>("options.bias", none, "a value",
-             [](C& c) { c.options.bias = seqmix::view(c.in.data(), B, H, T, S); });
   refuses<cached>("kv.layout.block_table", none, "a value", [](cached& c) {
     c.kv.layout.block_table = seqmix::view(c.lengths.data(), 2, 1);
   });

@@ -59,6 +59,34 @@ TEST_CASE("a score functor sees every pair where it is, and changes its score",
     worst = std::max(worst, std::abs(p.o[at] - value / sum));
   });
   CHECK(worst < 1e-5);
+
+  // Every algorithm, on sizes with whole blocks and parts of blocks.
+  attention_case c{.B = 2, .T = 70, .S = 300, .H = 4, .HK = 2, .D = 16, .V = 16};
+  c.causal = true;
+  c.softcap = 2;
+  c.bias = bias_shape::full;
+  c.window = {.left = 100};
+  attention_problem large(c);
+  const auto distance = [](float score, const seqmix::score_context& at) {
+    const auto away = static_cast<float>(at.query + at.keys - at.queries - at.key);
+    return score - 0.02f * away * static_cast<float>(1 + at.head + at.sequence);
+  };
+  const auto run_as = [&](algorithm how) {
+    large.clear_outputs();
+    seqmix::softmax_attention(large.q.view<float>(), large.k.view<float>(), large.v.view<float>(),
+                              large.o.view<float>(), distance, large.options(),
+                              seqmix::context{.pin = pin_of(how)});
+    return large.o.values();
+  };
+  const std::vector<double> expected = run_as(algorithm::naive);
+  CHECK(compare(run_as(algorithm::tiled), expected, tolerance_of(scalar_type::f32)) == "");
+  CHECK(compare(run_as(algorithm::automatic), expected, tolerance_of(scalar_type::f32)) == "");
+  large = attention_problem([&] {
+    c.T = 9;
+    return c;
+  }());
+  const std::vector<double> few = run_as(algorithm::naive);
+  CHECK(compare(run_as(algorithm::split_kv), few, tolerance_of(scalar_type::f32)) == "");
 }
 
 TEST_CASE("a score functor works in every form of the call", "[softmax_attention]") {
@@ -93,7 +121,7 @@ TEST_CASE("a score functor works in every form of the call", "[softmax_attention
       });
       CAPTURE(c);
       CHECK(verify(p, attention_reference(p)) == "");
-      CHECK(report.implementation == "naive");
+      CHECK(report.implementation == "flash");
     }
   }
 }

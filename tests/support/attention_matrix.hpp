@@ -64,6 +64,15 @@ inline constexpr sweep_factor window{
     [](attention_case& c, execution&, int i) { c.window = axes::windows[i]; }};
 inline constexpr sweep_factor sinks{
     std::size(axes::sinks), [](attention_case& c, execution&, int i) { c.sinks = axes::sinks[i]; }};
+inline constexpr sweep_factor softcap{3, [](attention_case& c, execution&, int i) {
+                                        c.softcap = i == 0 ? 0 : i == 1 ? 1.5 : 50;
+                                      }};
+inline constexpr sweep_factor sink_logits{
+    2, [](attention_case& c, execution&, int i) { c.sink_logits = i == 1; }};
+inline constexpr sweep_factor alibi{2,
+                                    [](attention_case& c, execution&, int i) { c.alibi = i == 1; }};
+inline constexpr sweep_factor bias{
+    5, [](attention_case& c, execution&, int i) { c.bias = static_cast<bias_shape>(i); }};
 inline constexpr sweep_factor scale{2, [](attention_case& c, execution&, int i) {
                                       if (i == 1) {
                                         c.scale = 1.3;  // times D^-0.5: see check()
@@ -207,9 +216,9 @@ inline void matrix_sweep::product(const std::vector<sweep_factor>& fixed,
 inline void check_matrix_pairwise(const attention_calls& calls,
                                   std::initializer_list<std::uint64_t> seeds = {1}) {
   using namespace factors;
-  const std::vector<sweep_factor> all{T,     S,     D,       V,       heads,    causal, window,
-                                      sinks, scale, lse,     form,    batch,    q,      k,
-                                      v,     o,     threads, shuffle, workspace};
+  const std::vector<sweep_factor> all{
+      T, S, D, V, heads,   causal,  window,    sinks,   scale,       lse,   form, batch,
+      q, k, v, o, threads, shuffle, workspace, softcap, sink_logits, alibi, bias};
   matrix_sweep m{calls};
   for (const std::uint64_t seed : seeds) {
     m.sweep(all, pairwise_plan(level_counts(all), seed));
@@ -280,7 +289,8 @@ inline void check_matrix_full(const attention_calls& calls) {
   masks.finish("softmax_attention, full: sizes x masks x heads");
   matrix_sweep widths{calls, 50'000};
   widths.product({D, V, few_lengths, form, causal, lse},
-                 {heads, window, sinks, scale, batch, q, k, v, o, threads, shuffle, workspace});
+                 {heads, window, sinks, scale, batch, q, k, v, o, threads, shuffle, workspace,
+                  softcap, sink_logits, alibi, bias});
   widths.finish("softmax_attention, full: widths x forms");
   matrix_sweep layouts{calls, 50'000};
   layouts.product({q, k, v, o, form}, {few_lengths, small_dims, causal, heads, window, sinks, lse,

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 #include <ostream>
@@ -22,6 +24,13 @@ inline constexpr double infinity = std::numeric_limits<double>::infinity();
 enum class call_form { batched, packed, cached };
 constexpr const char* name(call_form f) noexcept {
   return f == call_form::batched ? "batched" : f == call_form::packed ? "packed" : "cached";
+}
+
+/// Which axes of a bias have more than one entry.
+enum class bias_shape { none, full, heads_and_keys, queries, scalar };
+constexpr const char* name(bias_shape s) noexcept {
+  constexpr const char* names[] = {"none", "full", "heads and keys", "queries", "scalar"};
+  return names[static_cast<int>(s)];
 }
 
 struct attention_types {
@@ -50,6 +59,10 @@ struct attention_case {
   bool causal = false;
   seqmix::attention_window window{};
   std::int64_t sinks = 0;
+  double softcap = 0;
+  bool sink_logits = false;
+  bool alibi = false;
+  bias_shape bias = bias_shape::none;
   std::optional<double> scale{};
   scalar_type lse = scalar_type::none;
   call_form form = call_form::batched;
@@ -61,7 +74,9 @@ struct attention_case {
   friend std::ostream& operator<<(std::ostream& out, const attention_case& c) {
     out << "{B " << c.B << ", T " << c.T << ", S " << c.S << ", H " << c.H << ", HK " << c.HK
         << ", D " << c.D << ", V " << c.V << ", " << (c.causal ? "causal, " : "") << "window "
-        << c.window.left << ":" << c.window.right << ", sinks " << c.sinks << ", scale ";
+        << c.window.left << ":" << c.window.right << ", sinks " << c.sinks << ", softcap "
+        << c.softcap << (c.sink_logits ? ", sink logits" : "") << (c.alibi ? ", ALiBi" : "")
+        << ", bias " << name(c.bias) << ", scale ";
     if (c.scale) {
       out << *c.scale;
     } else {
@@ -137,6 +152,35 @@ class attention_problem {
     if (packed ? shortened : c.form == call_form::cached) {
       lengths = index_tensor(key_counts, c.seed % 4 < 2, vector_layout);
     }
+    // Each in a type of its own, and in a layout of the vectors'.
+    constexpr scalar_type reals[] = {scalar_type::f32, scalar_type::bf16, scalar_type::f64,
+                                     scalar_type::f16};
+    const auto real = [&](std::uint64_t i) { return reals[mix(c.seed + i) % 4]; };
+    if (c.sink_logits) {
+      sink = tensor<1>(real(1), {c.H}, vector_layout);
+      sink.fill(c.seed * 8 + 1);
+      if (c.H > 1) {
+        sink.set({0}, -infinity);  // none for the first head
+      }
+    }
+    if (c.alibi) {
+      slopes = tensor<1>(real(2), {c.H}, vector_layout);
+      slopes.for_each([&](const tensor<1>::index& h) {
+        slopes.set(h, std::exp2(-static_cast<double>(h[0] % 8) - 4));
+      });
+    }
+    if (c.bias != bias_shape::none) {
+      std::int64_t longest_q = packed ? 0 : c.T;
+      std::int64_t longest_k = packed ? 0 : c.S;
+      for (const sequence_place& s : sequences) {
+        longest_q = std::max(longest_q, s.queries);
+        longest_k = std::max(longest_k, s.keys);
+      }
+      const auto [b, h, i, j] = bias_axes();
+      bias = tensor<4>(real(3), {b ? c.B : 1, h ? c.H : 1, i ? longest_q : 1, j ? longest_k : 1},
+                       c.seed % 2 == 0 ? layout::dense : layout::strided);
+      bias.fill(c.seed * 8 + 2);
+    }
     q.fill(c.seed * 4 + 1, c.magnitude);
     k.fill(c.seed * 4 + 2);
     v.fill(c.seed * 4 + 3);
@@ -148,6 +192,16 @@ class attention_problem {
     result.causal = c.causal;
     result.window = c.window;
     result.sink_tokens = c.sinks;
+    result.softcap = c.softcap;
+    if (c.sink_logits) {
+      result.sink_logits = real_view(sink);
+    }
+    if (c.alibi) {
+      result.alibi_slopes = real_view(slopes);
+    }
+    if (c.bias != bias_shape::none) {
+      result.bias = real_view(bias);
+    }
     if (c.lse == scalar_type::f32) {
       result.lse = lse.view<float>();
     } else if (c.lse == scalar_type::f64) {
@@ -166,6 +220,23 @@ class attention_problem {
       }
     }
     return result;
+  }
+
+  /// The score of query i and key j of sequence b after softcap, ALiBi and bias.
+  double biased(double score, std::int64_t b, std::int64_t h, std::int64_t i,
+                std::int64_t j) const {
+    const sequence_place& s = sequences[static_cast<std::size_t>(b)];
+    if (c.softcap > 0) {
+      score = c.softcap * std::tanh(score / c.softcap);
+    }
+    if (c.alibi) {
+      score -= slopes[{h}] * static_cast<double>(std::abs(i + s.keys - s.queries - j));
+    }
+    if (c.bias != bias_shape::none) {
+      const auto axes = bias_axes();
+      score += bias[{axes[0] ? b : 0, axes[1] ? h : 0, axes[2] ? i : 0, axes[3] ? j : 0}];
+    }
+    return score;
   }
 
   void clear_outputs() {
@@ -199,9 +270,23 @@ class attention_problem {
   tensor<4> q, k, v, o;
   tensor<3> lse;
   tensor<1> q_offsets, k_offsets, lengths;
+  tensor<1> sink, slopes;
+  tensor<4> bias;
   std::int64_t max_q = 0, max_k = 0;  ///< said beside offsets on a device; 0: their longest step
 
  private:
+  std::array<bool, 4> bias_axes() const noexcept {
+    switch (c.bias) {
+      case bias_shape::full:
+        return {true, true, true, true};
+      case bias_shape::heads_and_keys:
+        return {false, true, false, true};
+      case bias_shape::queries:
+        return {true, false, true, false};
+      default:
+        return {};
+    }
+  }
   static std::int64_t longest_step(const tensor<1>& offsets) {
     std::int64_t longest = 1;  // 0 would mean that none is given
     for (std::int64_t i = 1; i < offsets.size(); ++i) {
@@ -234,7 +319,9 @@ struct attention_reference {
     double squares = 0;
     double row_squares = 0;
     std::int64_t rows_that_see = 0;
-    for (const sequence_place& s : p.sequences) {
+    for (std::size_t index = 0; index < p.sequences.size(); ++index) {
+      const sequence_place& s = p.sequences[index];
+      const auto b = static_cast<std::int64_t>(index);
       score.resize(static_cast<std::size_t>(s.keys));
       for (std::int64_t h = 0; h < c.H; ++h) {
         const std::int64_t hk = h * c.HK / c.H;
@@ -245,19 +332,19 @@ struct attention_reference {
           const auto key_row = [&](std::int64_t j) {
             return (s.batch * keys + s.k_begin + j) * c.HK + hk;
           };
-          double maximum = -infinity;
+          double maximum = c.sink_logits ? p.sink[{h}] : -infinity;
           bool broken = false;  // a NaN score; comparisons would lose it
           for (std::int64_t j = 0; j < s.keys; ++j) {
             double& x = score[static_cast<std::size_t>(j)];
             x = -infinity;
             if (sees(c, s, i, j)) {
-              x = scale * dot(query, k.data() + key_row(j) * c.D, c.D);
+              x = p.biased(scale * dot(query, k.data() + key_row(j) * c.D, c.D), b, h, i, j);
               maximum = x > maximum ? x : maximum;
               broken |= std::isnan(x);
             }
           }
           const double reference = maximum == -infinity ? 0 : maximum;
-          double sum = 0;
+          double sum = c.sink_logits ? std::exp(p.sink[{h}] - reference) : 0;
           double magnitude = 0;
           for (std::int64_t j = 0; j < s.keys; ++j) {
             if (!sees(c, s, i, j)) {

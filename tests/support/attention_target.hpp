@@ -20,6 +20,19 @@ struct masking {
   bool causal;
   seqmix::attention_window window;
   std::int64_t sinks;
+  bool terms = false;  ///< and softcap, ALiBi, a bias and sink logits
+
+  void apply(attention_case& c) const {
+    c.causal = causal;
+    c.window = window;
+    c.sinks = sinks;
+    if (terms) {
+      c.softcap = 3;
+      c.alibi = true;
+      c.bias = bias_shape::heads_and_keys;
+      c.sink_logits = true;
+    }
+  }
 };
 
 struct head_dims {
@@ -53,7 +66,8 @@ void for_each_type(F&& f) {
 }
 inline std::vector<head_dims> dims(head_dims) { return {{64, 64}, {128, 128}}; }
 inline bool serves(const masking& m) {
-  return m.window.left == seqmix::unbounded && m.window.right == seqmix::unbounded && m.sinks == 0;
+  return m.window.left == seqmix::unbounded && m.window.right == seqmix::unbounded &&
+         m.sinks == 0 && !m.terms;
 }
 inline std::vector<algorithm> algorithms(std::initializer_list<algorithm>) {
   return {algorithm::automatic, algorithm::prefill, algorithm::decode};

@@ -332,6 +332,21 @@ inline seqmix::any_view<1> index_view(const tensor<1>& t) {
   return t.view<const std::int32_t>();
 }
 
+/// A tensor of real numbers as an operator's option.
+template <std::size_t Rank>
+seqmix::any_view<Rank> real_view(const tensor<Rank>& t) {
+  switch (t.type()) {
+    case scalar_type::f64:
+      return t.template view<const double>();
+    case scalar_type::f16:
+      return t.template view<const seqmix::f16>();
+    case scalar_type::bf16:
+      return t.template view<const seqmix::bf16>();
+    default:
+      return t.template view<const float>();
+  }
+}
+
 /// Scratch memory full of NaN, with guards on both sides. `shift` moves it off its alignment.
 class guarded_workspace {
  public:

@@ -24,6 +24,14 @@ SEQMIX_ALWAYS_INLINE C softmax_reference(C maximum) noexcept {
   return maximum == -std::numeric_limits<C>::infinity() ? C(0) : maximum;
 }
 
+/// 2^x of one number, with the bits that whole registers get.
+template <class C, class Arch>
+SEQMIX_ALWAYS_INLINE C exp2_of(C x) noexcept {
+  alignas(64) C lane[simd::lanes<C, Arch>];
+  simd::exp2<C, Arch>(simd::vec<C, Arch>(x)).store_aligned(lane);
+  return lane[0];
+}
+
 /// Turns `n` scores (a multiple of the lanes; masked ones -inf) into weights 2^(s - max) in place.
 /// Returns the factor by which what the row has accumulated before must shrink; exactly 1 when the
 /// maximum did not move, which each row decides alone.
@@ -42,9 +50,7 @@ SEQMIX_ALWAYS_INLINE C online_softmax(C* score, std::int64_t n,
 
   C factor(1);
   if (!(state.maximum == before)) {
-    alignas(64) C lane[w];
-    simd::exp2<C, Arch>(V(before) - reference).store_aligned(lane);
-    factor = lane[0];
+    factor = exp2_of<C, Arch>(before - softmax_reference(state.maximum));
   }
   V sum(C(0));
   for (std::int64_t j = 0; j < n; j += w) {

@@ -39,6 +39,31 @@ SEQMIX_ALWAYS_INLINE tensor_view<T, Rank> restore(const erased_view<Pointer, Ran
           v.memory};
 }
 
+/// Calls `f(pointer)` with a real vector's or tensor's elements by their type.
+template <class F>
+SEQMIX_ALWAYS_INLINE void with_real_elements(const void* data, scalar_type type, F&& f) noexcept {
+  switch (type) {
+    case scalar_type::f64:
+      return f(static_cast<const double*>(data));
+    case scalar_type::f16:
+      return f(static_cast<const f16*>(data));
+    case scalar_type::bf16:
+      return f(static_cast<const bf16*>(data));
+    default:
+      return f(static_cast<const float*>(data));
+  }
+}
+
+/// Entry `i` of a vector of real numbers.
+template <class C>
+SEQMIX_ALWAYS_INLINE C real_at(const any_view<1>& v, std::int64_t i) noexcept {
+  C value{};
+  with_real_elements(v.data, v.type, [&](const auto* data) __attribute__((always_inline)) {
+    value = widen<C>(data[i * v.strides[0]]);
+  });
+  return value;
+}
+
 /// Sets element (i, j, k) of a float or double log-sum-exp; nothing when it was not given.
 SEQMIX_ALWAYS_INLINE void write_lse(const any_out<3>& lse, std::int64_t i, std::int64_t j,
                                     std::int64_t k, double value) noexcept {

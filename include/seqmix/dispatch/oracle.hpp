@@ -8,9 +8,8 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace dispatch {
 
-/// An operator's literal oracle as an implementation named "naive": for a pin only, unless nothing
-/// faster serves the call.
-template <class Problem, class Arch, void (*Naive)(const Problem&), bool Automatic = false>
+/// An operator's literal oracle as an implementation named "naive", for a pin only.
+template <class Problem, class Arch, void (*Naive)(const Problem&)>
 inline constexpr implementation<Problem> oracle{
     "naive", processor::cpu,
     [](const Problem&, const context& ctx) {
@@ -26,7 +25,7 @@ inline constexpr implementation<Problem> oracle{
       Naive(p);
       return detail::violation{};
     },
-    /*automatic=*/Automatic};
+    /*automatic=*/false};
 
 }  // namespace dispatch
 

@@ -47,10 +47,8 @@ void check_options(contract<Tag>& c, const softmax_attention_options& options,
   c.require(options.window.right >= unbounded, "options.window.right", "unbounded, or at least 0",
             options.window.right);
   c.require(options.sink_tokens >= 0, "options.sink_tokens", "at least 0", options.sink_tokens);
-  c.absent("options.sink_logits", options.sink_logits.given());
-  c.absent("options.softcap", options.softcap != 0);
-  c.absent("options.alibi_slopes", options.alibi_slopes.given());
-  c.absent("options.bias", options.bias.given());
+  c.require(std::isfinite(options.softcap) && options.softcap >= 0, "options.softcap",
+            "a finite number, 0 for none", options.softcap);
   c.absent("kv.layout.block_table", layout.block_table.given());
   c.absent("kv.layout.k_scale", layout.k_scale.given());
   c.absent("kv.layout.v_scale", layout.v_scale.given());
@@ -82,6 +80,57 @@ void check_sequences(contract<Tag>& c, const softmax_attention_problem& p,
   }
 }
 
+/// A tensor of real numbers beside the call's own.
+template <class Tag, std::size_t Rank>
+void check_addend(contract<Tag>& c, const char* argument, const any_view<Rank>& v,
+                  const softmax_attention_problem& p) {
+  c.tensor(argument, v);
+  c.require(v.type != scalar_type::i32 && v.type != scalar_type::i64, argument,
+            "element type f32, f64, f16 or bf16", name(v.type));
+  c.same_device(argument, v.memory, "q", p.q.memory);
+  c.no_overlap("o", p.o, argument, v);
+  if (p.lse.given()) {
+    c.no_overlap("options.lse", p.lse, argument, v);
+  }
+}
+
+/// What changes the scores. A bias repeats along axes of extent 1; that of packed sequences is
+/// indexed by sequence and by the places inside it.
+template <class Tag>
+void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
+  for (const auto& [argument, v] : {std::pair{"options.sink_logits", &p.sink_logits},
+                                    std::pair{"options.alibi_slopes", &p.alibi_slopes}}) {
+    if (v->given()) {
+      check_addend(c, argument, *v, p);
+      c.shape(argument, *v, {p.heads()}, "[H]");
+    }
+  }
+  if (!p.bias.given()) {
+    return;
+  }
+  check_addend(c, "options.bias", p.bias, p);
+  std::array<std::int64_t, 4> least{p.sequences, p.heads(), p.q.extents[1], p.k.extents[1]};
+  if (p.packed) {
+    least[2] = p.max_q;
+    least[3] = p.max_k;
+    for (std::int64_t b = 0; c.holds() && p.q_offsets.memory.on_host() && b < p.sequences; ++b) {
+      const visibility mask = sequence_at(p, b).mask;
+      least[2] = least[2] < mask.queries ? mask.queries : least[2];
+      least[3] = least[3] < mask.keys ? mask.keys : least[3];
+    }
+  }
+  for (std::size_t axis = 0; axis < 4; ++axis) {
+    const std::int64_t e = p.bias.extents[axis];
+    const bool longer = p.packed && axis >= 2 && e > least[axis];
+    if (e != 1 && e != least[axis] && !longer) {
+      c.fail("options.bias",
+             std::string(p.packed ? "[sequences, H, longest q, longest k] = " : "[B, H, T, S] = ") +
+                 shape_text(least) + ", or 1 on any axis",
+             shape_text(p.bias.extents));
+    }
+  }
+}
+
 template <class Tag>
 void check_memory(contract<Tag>& c, const softmax_attention_problem& p) {
   c.same_device("k", p.k.memory, "q", p.q.memory).same_device("v", p.v.memory, "q", p.q.memory);
@@ -108,6 +157,10 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
   required.add(f::varlen, p.packed);
   required.add(f::key_lengths, p.k_lengths.given());
   required.add(f::lse, p.lse.given());
+  required.add(f::sink_logits, p.sink_logits.given());
+  required.add(f::softcap, p.softcap > 0);
+  required.add(f::alibi_slopes, p.alibi_slopes.given());
+  required.add(f::bias, p.bias.given());
   required.add(f::score_functor, p.score != nullptr);
   for (const scalar_type t : {p.q.type, p.k.type, p.v.type, p.o.type}) {
     required.add(f::f64, t == scalar_type::f64);
@@ -130,6 +183,10 @@ violation check_attention(softmax_attention_problem& p, const softmax_attention_
   p.window = {options.window.left < far ? options.window.left : far,
               options.window.right < far ? options.window.right : far};
   p.sink_tokens = options.sink_tokens;
+  p.sink_logits = options.sink_logits;
+  p.softcap = options.softcap;
+  p.alibi_slopes = options.alibi_slopes;
+  p.bias = options.bias;
   p.sequences = p.q.extents[0];
   if (p.packed) {
     p.q_offsets = options.varlen.q_offsets;
@@ -145,6 +202,7 @@ violation check_attention(softmax_attention_problem& p, const softmax_attention_
   check_options(c, options, layout, p.scale);
   check_sequences(c, p, options.varlen);
   check_memory(c, p);
+  check_score_terms(c, p);
   return c.result();
 }
 

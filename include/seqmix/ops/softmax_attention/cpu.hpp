@@ -12,9 +12,11 @@ namespace detail {
 
 /// The CPU implementation "flash": for each sequence by itself the tiled algorithm, or split-KV
 /// when few rows share a key-value head.
-template <class TQ, class TK, class TV, class TO, class Arch>
+template <class TQ, class TK, class TV, class TO, class Arch, class Score = void>
 struct flash_attention_cpu {
   using C = compute_type<TQ, TK, TV, TO>;
+  using terms_type = std::conditional_t<std::is_void_v<Score>, score_terms<C, Arch>,
+                                        functor_terms<C, Arch, Score>>;
   using plan_type = attention_plan<C, Arch>;
   using rows_type = query_rows<TQ, TK, TV, TO>;
 
@@ -61,7 +63,7 @@ struct flash_attention_cpu {
                           plan.worker_bytes * static_cast<std::size_t>(worker));
     if (plan.cut(p, b).split) {
       const split_scratch<C, Arch> s(layout, rows.count(), p.key_dim(), p.value_dim());
-      split_task<C, Arch>(rows, part, s);
+      split_task<terms_type, C, Arch>(rows, part, s);
       if (parts == 1) {
         finish_split<C, Arch>(rows, s);
       } else {
@@ -72,7 +74,7 @@ struct flash_attention_cpu {
       const std::int64_t begin = (parts - 1 - part) * plan.task_rows;
       const std::int64_t end = begin + plan.task_rows;
       const flash_scratch<C, Arch> s(layout, plan.task_rows, p.key_dim(), p.value_dim());
-      flash_task<C, Arch>(rows, begin, end < rows.count() ? end : rows.count(), s);
+      flash_task<terms_type, C, Arch>(rows, begin, end < rows.count() ? end : rows.count(), s);
     }
   }
 
@@ -99,25 +101,24 @@ struct flash_attention_cpu {
 };
 
 /// The implementation as dispatch and compiled back-ends see it.
-template <class TQ, class TK, class TV, class TO, class Arch>
+template <class TQ, class TK, class TV, class TO, class Arch, class Score = void>
 inline constexpr dispatch::implementation<softmax_attention_problem> flash_attention_entry{
-    "flash", dispatch::processor::cpu, &flash_attention_cpu<TQ, TK, TV, TO, Arch>::query,
-    &flash_attention_cpu<TQ, TK, TV, TO, Arch>::run};
+    "flash", dispatch::processor::cpu, &flash_attention_cpu<TQ, TK, TV, TO, Arch, Score>::query,
+    &flash_attention_cpu<TQ, TK, TV, TO, Arch, Score>::run};
 
-/// The CPU implementations of a call with these element types, in order of preference.
-template <class TQ, class TK, class TV, class TO, class Arch>
+/// The CPU implementations of a call with these element types, and this score functor if there is
+/// one, in order of preference.
+template <class TQ, class TK, class TV, class TO, class Arch, class Score = void>
 inline constexpr std::array<dispatch::implementation<softmax_attention_problem>, 2>
-    softmax_attention_cpu{{flash_attention_entry<TQ, TK, TV, TO, Arch>,
-                           dispatch::oracle<softmax_attention_problem, Arch,
-                                            &naive_softmax_attention<TQ, TK, TV, TO, Arch>>}};
+    softmax_attention_cpu{
+        {flash_attention_entry<TQ, TK, TV, TO, Arch, Score>,
+         dispatch::oracle<softmax_attention_problem, Arch,
+                          &naive_softmax_attention<TQ, TK, TV, TO, Arch, Score>>}};
 
 /// The implementations of a call with a score functor in units that a C++ compiler compiles.
 struct host_route {
   template <class TQ, class TK, class TV, class TO, class Arch, class Score>
-  static constexpr std::array<dispatch::implementation<softmax_attention_problem>, 1> list{
-      {dispatch::oracle<softmax_attention_problem, Arch,
-                        &naive_softmax_attention<TQ, TK, TV, TO, Arch, Score>,
-                        /*Automatic=*/true>}};
+  static constexpr auto list = softmax_attention_cpu<TQ, TK, TV, TO, Arch, Score>;
 };
 
 /// The CUDA implementation of a call with a score functor: its kernel is compiled with the functor.
@@ -132,8 +133,10 @@ struct cuda_scored_attention {
 /// of both kinds can name the same functor.
 struct nvcc_route {
   template <class TQ, class TK, class TV, class TO, class Arch, class Score>
-  static constexpr std::array<dispatch::implementation<softmax_attention_problem>, 2> list{
-      {cuda_scored_attention<TQ, Score>::entry, host_route::list<TQ, TK, TV, TO, Arch, Score>[0]}};
+  static constexpr std::array<dispatch::implementation<softmax_attention_problem>, 3> list{
+      {cuda_scored_attention<TQ, Score>::entry,
+       softmax_attention_cpu<TQ, TK, TV, TO, Arch, Score>[0],
+       softmax_attention_cpu<TQ, TK, TV, TO, Arch, Score>[1]}};
 };
 
 #if defined(__CUDACC__)

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <seqmix/core/workspace.hpp>
-#include <seqmix/ops/softmax_attention/query_rows.hpp>
+#include <seqmix/ops/softmax_attention/score_terms.hpp>
 #include <seqmix/simd/tile.hpp>
 
 // The tiled algorithm. A task takes a range of query rows of one key-value head. It walks over the
@@ -100,10 +100,10 @@ SEQMIX_ALWAYS_INLINE void add_block(const C* weights, const B* values, std::int6
 
 /// One strip of `Rows` rows (the last strip's missing rows are zero queries) over keys
 /// [cover.begin, cover.end) of the packed block that starts at key `block_begin`.
-template <int Rows, class C, class Arch>
-void flash_strip(const row_geometry& rows, const flash_scratch<C, Arch>& s, std::int64_t task_begin,
-                 std::int64_t first, std::int64_t count, std::int64_t block_begin,
-                 block_cover cover, bool finite_values) noexcept {
+template <int Rows, class C, class Arch, class Terms>
+void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scratch<C, Arch>& s,
+                 std::int64_t task_begin, std::int64_t first, std::int64_t count,
+                 std::int64_t block_begin, block_cover cover, bool finite_values) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr int width = simd::tile_shape<Arch>::width;
   constexpr std::int64_t columns = flash_scratch<C, Arch>::columns;
@@ -139,6 +139,9 @@ void flash_strip(const row_geometry& rows, const flash_scratch<C, Arch>& s, std:
   for (std::int64_t r = 0; r < Rows; ++r) {
     C* score = s.scores + r * score_stride;
     if (r < count) {
+      if (terms.any) {
+        terms.apply(rows, first + r, score, from, to);
+      }
       if (!cover.full) {
         mask_scores(score, clipped_ranges(rows.visible(first + r), from, cover.end), from, to);
       } else {
@@ -181,9 +184,9 @@ SEQMIX_ALWAYS_INLINE void with_strip_rows(std::int64_t count, F&& f) noexcept {
 }
 
 /// All strips of a task over the packed block of keys [begin, end).
-template <class C, class Arch>
-void flash_block(const row_geometry& rows, const flash_scratch<C, Arch>& s, std::int64_t row_begin,
-                 std::int64_t row_end, std::int64_t begin, std::int64_t end,
+template <class C, class Arch, class Terms>
+void flash_block(const row_geometry& rows, const Terms& terms, const flash_scratch<C, Arch>& s,
+                 std::int64_t row_begin, std::int64_t row_end, std::int64_t begin, std::int64_t end,
                  bool finite_values) noexcept {
   constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
   for (std::int64_t first = row_begin; first < row_end; first += strip) {
@@ -191,15 +194,15 @@ void flash_block(const row_geometry& rows, const flash_scratch<C, Arch>& s, std:
     const block_cover c = cover(rows, first, count, begin, end);
     if (!c.empty()) {
       with_strip_rows<Arch>(count, [&](auto strip_rows) {
-        flash_strip<decltype(strip_rows)::value, C, Arch>(rows, s, row_begin, first, count, begin,
-                                                          c, finite_values);
+        flash_strip<decltype(strip_rows)::value, C, Arch>(rows, terms, s, row_begin, first, count,
+                                                          begin, c, finite_values);
       });
     }
   }
 }
 
 /// Rows [row_begin, row_end) of one key-value head; row_begin is a multiple of the strip.
-template <class C, class Arch, class TQ, class TK, class TV, class TO>
+template <class Terms, class C, class Arch, class TQ, class TK, class TV, class TO>
 void flash_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t row_begin,
                 std::int64_t row_end, const flash_scratch<C, Arch>& s) noexcept {
   constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
@@ -210,6 +213,7 @@ void flash_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t row_begin,
   const std::int64_t block = block_keys<C>(key_dim, value_dim);
   const std::int64_t padded = round_up(row_end - row_begin, strip);
 
+  const Terms terms(rows.problem);
   const C scale = rows.template query_factor<C>();
   for (std::int64_t r = 0; r < padded; ++r) {
     C* out = s.queries + r / strip * strip * key_dim + r % strip;
@@ -238,7 +242,7 @@ void flash_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t row_begin,
     const bool finite = pack_values<C, Arch>(rows.values(from), all.end - from, value_dim,
                                              static_cast<int>(columns), block,
                                              s.value_panels + (from - begin) * columns);
-    flash_block<C, Arch>(rows, s, row_begin, row_end, begin, end, finite);
+    flash_block<C, Arch>(rows, terms, s, row_begin, row_end, begin, end, finite);
   }
 
   for (std::int64_t r = row_begin; r < row_end; ++r) {

@@ -12,13 +12,35 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
+/// A scaled score after softcap c, ALiBi slope a and bias: c tanh(s / c) - a |i + off - j| + bias.
+template <class Tag>
+double biased_score(const softmax_attention_problem& p, std::int64_t sequence, std::int64_t head,
+                    std::int64_t i, std::int64_t j, const visibility& mask, double s) {
+  if (p.softcap > 0) {
+    s = p.softcap * std::tanh(s / p.softcap);
+  }
+  if (p.alibi_slopes.given()) {
+    const std::int64_t distance = i + mask.keys - mask.queries - j;
+    s -= real_at<double>(p.alibi_slopes, head) * std::fabs(static_cast<double>(distance));
+  }
+  if (p.bias.given()) {
+    const std::int64_t index[] = {sequence, head, i, j};
+    std::int64_t at = 0;
+    for (std::size_t axis = 0; axis < 4; ++axis) {
+      at += (p.bias.extents[axis] == 1 ? 0 : index[axis]) * p.bias.strides[axis];
+    }
+    with_real_elements(p.bias.data, p.bias.type,
+                       [&](const auto* data) { s += widen<double>(data[at]); });
+  }
+  return s;
+}
+
 /// The equation, row by row and pair by pair, in double:
 ///
-///     s_ij = scale q_i.k_j for the keys j that row i sees
-///     m_i = max_j s_ij,   l_i = sum_j e^(s_ij - m_i),   LSE_i = m_i + log l_i
-///     o_i = sum_j e^(s_ij - m_i) v_j / l_i
-///
-/// A score functor, if there is one, changes s_ij first.
+///     s_ij = biased_score(scale q_i.k_j), changed by the score functor if there is one,
+///            for the keys j that row i sees; b_h a sink logit, -inf without one
+///     m_i = max(b_h, max_j s_ij),   l_i = e^(b_h - m_i) + sum_j e^(s_ij - m_i)
+///     o_i = sum_j e^(s_ij - m_i) v_j / l_i,   LSE_i = m_i + log l_i
 template <class TQ, class TK, class TV, class TO, class Tag, class Score = void>
 void naive_softmax_attention(const softmax_attention_problem& p) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -38,16 +60,20 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
             dot += widen<double>(t.q(s.batch, s.q_begin + i, h, d)) *
                    widen<double>(t.k(s.batch, s.k_begin + j, kv_head, d));
           }
-          score[j] = visible.contains(j) ? p.scale * dot : -infinity;
-          if constexpr (!std::is_void_v<Score>) {
-            const score_context at{b, h, i, j, s.mask.queries, s.mask.keys};
-            const auto& functor = *static_cast<const Score*>(p.score);
-            score[j] = visible.contains(j) ? functor(static_cast<float>(score[j]), at) : -infinity;
+          score[j] = -infinity;
+          if (visible.contains(j)) {
+            score[j] = biased_score<Tag>(p, b, h, i, j, s.mask, p.scale * dot);
+            if constexpr (!std::is_void_v<Score>) {
+              const score_context at{b, h, i, j, s.mask.queries, s.mask.keys};
+              score[j] = (*static_cast<const Score*>(p.score))(static_cast<float>(score[j]), at);
+            }
           }
           m = std::fmax(m, score[j]);
         }
+        const bool sink = p.sink_logits.given();
+        m = sink ? std::fmax(m, real_at<double>(p.sink_logits, h)) : m;
         const double reference = m == -infinity ? 0 : m;
-        double l = 0;
+        double l = sink ? std::exp(real_at<double>(p.sink_logits, h) - reference) : 0;
         for (std::int64_t j = 0; j < s.mask.keys; ++j) {
           l += std::exp(score[j] - reference);
         }

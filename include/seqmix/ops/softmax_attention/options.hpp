@@ -26,7 +26,8 @@ struct varlen_options {
   std::int64_t max_k = 0;   ///< longest key sequence; likewise
 };
 
-/// Options of `softmax_attention`. Members are only ever appended.
+/// Options of `softmax_attention`. Members are only ever appended. Scores are scaled, capped, and
+/// then biased; masks come after that.
 struct softmax_attention_options {
   std::optional<double> scale{};  ///< multiplies q.k; D^-0.5 when absent
   bool causal = false;            ///< key j is visible when `j <= i + off`
@@ -35,7 +36,7 @@ struct softmax_attention_options {
   any_view<1> sink_logits{};      ///< [H], one more logit per head in the denominator
   double softcap = 0;             ///< c > 0: scores become c tanh(s / c)
   any_view<1> alibi_slopes{};     ///< [H], subtracts slope |i + off - j|
-  any_view<4> bias{};             ///< [B, H, T, S], added to the scores
+  any_view<4> bias{};             ///< [B, H, T, S], added to the scores; extents of 1 repeat
   any_out<3> lse{};               ///< [B, H, T], packed [1, H, total]: natural log-sum-exp
   varlen_options varlen{};
 };

@@ -23,6 +23,10 @@ enum class softmax_attention_feature {
   f16,
   bf16,
   mixed_types,
+  sink_logits,
+  softcap,
+  alibi_slopes,
+  bias,
   score_functor,
 };
 
@@ -39,6 +43,10 @@ constexpr const char* name(softmax_attention_feature f) noexcept {
                                    "f16",
                                    "bf16",
                                    "mixed_types",
+                                   "sink_logits",
+                                   "softcap",
+                                   "alibi_slopes",
+                                   "bias",
                                    "score_functor"};
   return names[static_cast<int>(f)];
 }
@@ -66,6 +74,10 @@ struct softmax_attention_problem {
   bool causal = false;
   attention_window window;
   std::int64_t sink_tokens = 0;
+  any_view<1> sink_logits;      // [H]; not given: none
+  double softcap = 0;           // 0: none
+  any_view<1> alibi_slopes;     // [H]; not given: none
+  any_view<4> bias;             // [B, H, T, S], packed [sequences, H, longest q, longest k]
   const void* score = nullptr;  // the caller's score functor, whose type the implementation knows
 
   dispatch::feature_set<softmax_attention_feature> required;

@@ -18,12 +18,17 @@ namespace detail {
 struct row_geometry {
   const softmax_attention_problem& problem;
   attention_sequence sequence;
+  std::int64_t index;  // of the sequence
   std::int64_t kv_head;
   std::int64_t group;
 
-  SEQMIX_ALWAYS_INLINE row_geometry(const softmax_attention_problem& p, std::int64_t index,
+  SEQMIX_ALWAYS_INLINE row_geometry(const softmax_attention_problem& p, std::int64_t which,
                                     std::int64_t head) noexcept
-      : problem(p), sequence(sequence_at(p, index)), kv_head(head), group(p.group()) {}
+      : problem(p),
+        sequence(sequence_at(p, which)),
+        index(which),
+        kv_head(head),
+        group(p.group()) {}
 
   SEQMIX_ALWAYS_INLINE std::int64_t count() const noexcept { return sequence.mask.queries * group; }
   SEQMIX_ALWAYS_INLINE key_ranges visible(std::int64_t r) const noexcept {
@@ -37,9 +42,9 @@ template <class TQ, class TK, class TV, class TO>
 struct query_rows : row_geometry {
   typed_attention<TQ, TK, TV, TO> tensors;
 
-  SEQMIX_ALWAYS_INLINE query_rows(const softmax_attention_problem& p, std::int64_t index,
+  SEQMIX_ALWAYS_INLINE query_rows(const softmax_attention_problem& p, std::int64_t which,
                                   std::int64_t head) noexcept
-      : row_geometry(p, index, head), tensors(p) {}
+      : row_geometry(p, which, head), tensors(p) {}
 
   SEQMIX_ALWAYS_INLINE strided_rows<TQ> query(std::int64_t r) const noexcept {
     return {
@@ -71,8 +76,17 @@ struct query_rows : row_geometry {
     const std::int64_t head = kv_head * group + r % group;
     TO* out = &tensors.o(sequence.batch, token, head, 0);
     const std::int64_t dim = problem.value_dim();
+    C shrink(1);
+    if (problem.sink_logits.given()) {
+      // One more key, without a value: it enters once, here.
+      const C sink = real_at<C>(problem.sink_logits, head) * static_cast<C>(std::numbers::log2e);
+      const C before = maximum;
+      maximum = sink > maximum ? sink : maximum;
+      shrink = exp2_of<C, Arch>(before - softmax_reference(maximum));
+      sum = sum * shrink + exp2_of<C, Arch>(sink - softmax_reference(maximum));
+    }
     for (std::int64_t c = 0; c < dim; c += simd::lanes<C, Arch>) {
-      const V value = sum == C(0) ? V(C(0)) : V::load_unaligned(values + c) / V(sum);
+      const V value = sum == C(0) ? V(C(0)) : V::load_unaligned(values + c) * V(shrink) / V(sum);
       simd::store_strided<C, Arch>(value, out, tensors.o.stride(3), c, dim);
     }
     // With no weight at all the logarithm gives minus infinity, as it must.

@@ -19,10 +19,10 @@ struct score_context {
   std::int64_t keys;
 };
 
-/// A functor `float f(float score, const score_context& at)` that changes the scaled score
-/// `scale q.k` before masks and softmax see it. It may be called for pairs that a mask hides, and
-/// more than once for a pair; the pair is always one of the sequence's. Trivially copyable, so that
-/// it can travel to a GPU; there its operator() is SEQMIX_HOST_DEVICE.
+/// A functor `float f(float score, const score_context& at)` that changes a score, after
+/// softcap, ALiBi and bias and before masks and softmax see it. It may be called for pairs that a
+/// mask hides, and more than once for a pair; the pair is always one of the sequence's. Trivially
+/// copyable, so that it can travel to a GPU; there its operator() is SEQMIX_HOST_DEVICE.
 template <class F>
 concept attention_score =
     std::is_trivially_copyable_v<F> && std::invocable<const F&, float, const score_context&> &&

@@ -76,8 +76,10 @@ attention_call<Arch> bind_scored(const Q& q, const K& k, const V& v, const O& o,
 
 /// Exact softmax attention, without ever holding a T x S matrix.
 ///
-///     s_ij = scale q_i.k_j                     for the keys j that row i sees
-///     o_i  = sum_j e^(s_ij - LSE_i) v_j,       LSE_i = log sum_j e^(s_ij)
+///     s_ij = softcap(scale q_i.k_j) - a_h |i + off - j| + bias_ij   for the keys j that row i sees
+///     o_i  = sum_j e^(s_ij - LSE_i) v_j,       LSE_i = log(e^(b_h) + sum_j e^(s_ij))
+///
+/// with cap, slopes a, bias and sink logits b of the options, each absent by default.
 ///
 /// Three forms of the call:
 ///     batched   q [B, T, H, D], k [B, S, HK, D], v [B, S, HK, V], o [B, T, H, V]
@@ -91,9 +93,9 @@ attention_call<Arch> bind_scored(const Q& q, const K& k, const V& v, const O& o,
 /// kept in float, or in double when any tensor is double. Any strides. `o` shares no memory with an
 /// input. Causal and window bounds are aligned bottom-right: `off = S - T`.
 ///
-/// A row that sees no key gets zeros and a log-sum-exp of minus infinity. A row's bits depend
-/// neither on the other sequences nor on the executor. Non-finite values reach only rows that see
-/// them.
+/// A row that sees no key gets zeros and a log-sum-exp of minus infinity, or of its sink logit. A
+/// row's bits depend neither on the other sequences nor on the executor. Non-finite values reach
+/// only rows that see them.
 ///
 /// Work: 2 (D + V) operations per visible pair of query and key. Scratch: none that grows with S
 /// while queries are many; 2 + V numbers per query row and granule of keys when they are few.

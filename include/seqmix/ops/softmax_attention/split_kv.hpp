@@ -86,10 +86,10 @@ struct dense_rows {
 };
 
 /// `Rows` rows against the keys [begin, end) of one block; `keys` and `values` start at begin.
-template <int Rows, class C, class Arch, class K, class V, class F>
-void split_strip(const row_geometry& rows, const split_scratch<C, Arch>& s, std::int64_t first,
-                 std::int64_t count, std::int64_t begin, std::int64_t end, dense_rows<K> keys,
-                 dense_rows<V> values, F&& before) noexcept {
+template <int Rows, class C, class Arch, class Terms, class K, class V, class F>
+void split_strip(const row_geometry& rows, const Terms& terms, const split_scratch<C, Arch>& s,
+                 std::int64_t first, std::int64_t count, std::int64_t begin, std::int64_t end,
+                 dense_rows<K> keys, dense_rows<V> values, F&& before) noexcept {
   constexpr int w = simd::lanes<C, Arch>;
   constexpr std::int64_t columns = split_scratch<C, Arch>::columns;
   const block_cover c = cover(rows, first, count, begin, end);
@@ -104,6 +104,9 @@ void split_strip(const row_geometry& rows, const split_scratch<C, Arch>& s, std:
     factor[r] = C(1);
     if (r < count) {
       const std::int64_t padded = round_up(end - begin, w);
+      if (terms.any) {
+        terms.apply(rows, first + r, score, begin, begin + padded);
+      }
       mask_scores(score, clipped_ranges(rows.visible(first + r), begin, end), begin,
                   begin + padded);
       factor[r] = online_softmax<C, Arch>(score, padded, s.state[first + r]);
@@ -128,9 +131,9 @@ void split_strip(const row_geometry& rows, const split_scratch<C, Arch>& s, std:
 }
 
 /// All rows against the keys [from, to) of one block, of which `ahead` more keys follow.
-template <class C, class Arch, class K, class V>
-void split_block(const row_geometry& rows, const split_scratch<C, Arch>& s, std::int64_t from,
-                 std::int64_t to, dense_rows<K> keys, dense_rows<V> values,
+template <class C, class Arch, class Terms, class K, class V>
+void split_block(const row_geometry& rows, const Terms& terms, const split_scratch<C, Arch>& s,
+                 std::int64_t from, std::int64_t to, dense_rows<K> keys, dense_rows<V> values,
                  std::int64_t ahead) noexcept {
   constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
   for (std::int64_t first = 0; first < rows.count(); first += strip) {
@@ -145,8 +148,8 @@ void split_block(const row_geometry& rows, const split_scratch<C, Arch>& s, std:
       }
     };
     with_strip_rows<Arch>(count, [&](auto strip_rows) {
-      split_strip<decltype(strip_rows)::value, C, Arch>(rows, s, first, count, from, to, keys,
-                                                        values, before);
+      split_strip<decltype(strip_rows)::value, C, Arch>(rows, terms, s, first, count, from, to,
+                                                        keys, values, before);
     });
   }
 }
@@ -176,7 +179,7 @@ void start_split(const Q& rows, const split_scratch<C, Arch>& s) noexcept {
 }
 
 /// Streams one granule of keys past all rows and leaves their states and values in the scratch.
-template <class C, class Arch, class TQ, class TK, class TV, class TO>
+template <class Terms, class C, class Arch, class TQ, class TK, class TV, class TO>
 void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
                 const split_scratch<C, Arch>& s) noexcept {
   const std::int64_t key_dim = rows.problem.key_dim();
@@ -187,6 +190,7 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
   // Read where they lie only when both can be: unit strides and rows of whole registers.
   const bool in_place = rows.tensors.k.stride(3) == 1 && s.key_width == key_dim &&
                         rows.tensors.v.stride(3) == 1 && s.value_width == value_dim;
+  const Terms terms(rows.problem);
   start_split(rows, s);
 
   for (std::int64_t from = begin; from < end; from += split_kv_block) {
@@ -197,12 +201,12 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
     const strided_rows<TK> k = rows.keys(from);
     const strided_rows<TV> v = rows.values(from);
     if (in_place) {
-      split_block<C, Arch>(rows, s, from, to, dense_rows<TK>{k.data, k.row},
+      split_block<C, Arch>(rows, terms, s, from, to, dense_rows<TK>{k.data, k.row},
                            dense_rows<TV>{v.data, v.row}, end - to);
     } else {
       copy_rows<C, Arch>(k, to - from, key_dim, s.key_width, s.key_rows);
       copy_rows<C, Arch>(v, to - from, value_dim, s.value_width, s.value_rows);
-      split_block<C, Arch>(rows, s, from, to, dense_rows<C>{s.key_rows, s.key_width},
+      split_block<C, Arch>(rows, terms, s, from, to, dense_rows<C>{s.key_rows, s.key_width},
                            dense_rows<C>{s.value_rows, s.value_width}, 0);
     }
   }

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <numbers>
+#include <seqmix/core/convert.hpp>
+#include <seqmix/ops/softmax_attention/query_rows.hpp>
+#include <seqmix/ops/softmax_attention/score.hpp>
+#include <seqmix/simd/load.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// Where the bias of query row i of a sequence and head begins, and its stride along the keys.
+/// Axes of extent 1 serve every index.
+struct bias_row {
+  std::int64_t offset;
+  std::int64_t step;
+
+  SEQMIX_ALWAYS_INLINE bias_row(const any_view<4>& bias, std::int64_t sequence, std::int64_t head,
+                                std::int64_t i) noexcept
+      : offset((bias.extents[0] == 1 ? 0 : sequence) * bias.strides[0] +
+               (bias.extents[1] == 1 ? 0 : head) * bias.strides[1] +
+               (bias.extents[2] == 1 ? 0 : i) * bias.strides[2]),
+        step(bias.extents[3] == 1 ? 0 : bias.strides[3]) {}
+};
+
+/// What happens to scores between the product and the mask: softcap, ALiBi, bias, in this order.
+/// Scores are exponents of two.
+template <class C, class Arch>
+struct score_terms {
+  using V = simd::vec<C, Arch>;
+  static constexpr int w = simd::lanes<C, Arch>;
+
+  const softmax_attention_problem& problem;
+  bool any;
+
+  SEQMIX_ALWAYS_INLINE explicit score_terms(const softmax_attention_problem& p) noexcept
+      : problem(p), any(p.softcap > 0 || p.alibi_slopes.given() || p.bias.given()) {}
+
+  /// Row r's scores of keys [from, to), a multiple of the lanes. The sequence's keys may end
+  /// sooner: what is there then does not matter.
+  void apply(const row_geometry& rows, std::int64_t r, C* score, std::int64_t from,
+             std::int64_t to) const noexcept {
+    const std::int64_t token = r / rows.group;
+    const std::int64_t head = rows.kv_head * rows.group + r % rows.group;
+    if (problem.softcap > 0) {
+      const V cap(static_cast<C>(problem.softcap * std::numbers::log2e));
+      const V inverse(static_cast<C>(1 / (problem.softcap * std::numbers::log2e)));
+      for (std::int64_t j = 0; j < to - from; j += w) {
+        (cap * xsimd::tanh(V::load_aligned(score + j) * inverse)).store_aligned(score + j);
+      }
+    }
+    if (problem.alibi_slopes.given()) {
+      const V slope(real_at<C>(problem.alibi_slopes, head) * static_cast<C>(std::numbers::log2e));
+      const std::int64_t diagonal = token + rows.sequence.mask.keys - rows.sequence.mask.queries;
+      alignas(64) C steps[w];
+      for (int i = 0; i < w; ++i) {
+        steps[i] = static_cast<C>(i);
+      }
+      const V step = V::load_aligned(steps);
+      for (std::int64_t j = 0; j < to - from; j += w) {
+        const V distance = xsimd::abs(V(static_cast<C>(diagonal - from - j)) - step);
+        xsimd::fnma(slope, distance, V::load_aligned(score + j)).store_aligned(score + j);
+      }
+    }
+    if (problem.bias.given()) {
+      const bias_row at(problem.bias, rows.index, head, token);
+      const std::int64_t keys = rows.sequence.mask.keys - from;
+      const V unit(static_cast<C>(std::numbers::log2e));
+      with_real_elements(
+          problem.bias.data, problem.bias.type,
+          [&](const auto* data) __attribute__((always_inline)) {
+            const auto* row = data + at.offset + from * at.step;
+            for (std::int64_t j = 0; j < to - from && j < keys; j += w) {
+              const V bias = simd::load_strided<C, Arch>(row, at.step, j, keys);
+              xsimd::fma(bias, unit, V::load_aligned(score + j)).store_aligned(score + j);
+            }
+          });
+    }
+  }
+};
+
+/// The same, and then the caller's functor.
+template <class C, class Arch, class Score>
+struct functor_terms : score_terms<C, Arch> {
+  SEQMIX_ALWAYS_INLINE explicit functor_terms(const softmax_attention_problem& p) noexcept
+      : score_terms<C, Arch>(p) {
+    this->any = true;
+  }
+
+  void apply(const row_geometry& rows, std::int64_t r, C* score, std::int64_t from,
+             std::int64_t to) const noexcept {
+    score_terms<C, Arch>::apply(rows, r, score, from, to);
+    const Score functor = *static_cast<const Score*>(this->problem.score);
+    const visibility& mask = rows.sequence.mask;
+    const score_context first{rows.index,     rows.kv_head * rows.group + r % rows.group,
+                              r / rows.group, from,
+                              mask.queries,   mask.keys};
+    const std::int64_t count = (to < mask.keys ? to : mask.keys) - from;
+    for (std::int64_t j = 0; j < count; ++j) {
+      score_context at = first;
+      at.key += j;
+      const float natural = static_cast<float>(score[j] * static_cast<C>(std::numbers::ln2));
+      score[j] = static_cast<C>(functor(natural, at)) * static_cast<C>(std::numbers::log2e);
+    }
+  }
+};
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "support/attention_target.hpp"
+#include "support/catch.hpp"
+
+// Sink logits, softcap, ALiBi and bias against what they are defined to equal.
+
+using namespace seqmix_test;
+
+namespace {
+
+constexpr algorithm algorithms[] = {algorithm::tiled, algorithm::split_kv, algorithm::naive};
+constexpr tolerance limits = tolerance_of(scalar_type::f32);
+
+attention_case case_of(std::int64_t T, std::int64_t S) {
+  return {.B = 2, .T = T, .S = S, .H = 4, .HK = 2, .D = 16, .V = 12, .lse = scalar_type::f32};
+}
+
+std::vector<double> output(attention_problem& p, algorithm how) {
+  run(calls_for<float>(), p, {.how = how});
+  return p.o.values();
+}
+
+}  // namespace
+
+TEST_CASE("a sink logit is one more key with that score and a value of zero",
+          "[softmax_attention]") {
+  for (const algorithm how : algorithms) {
+    attention_case c = case_of(20, 40);
+    c.sink_logits = true;
+    attention_problem with(c);
+    const std::vector<double> actual = output(with, how);
+
+    // The extra key gets its score from a bias: its keys and values are zero.
+    c.sink_logits = false;
+    c.S = 41;
+    c.bias = bias_shape::heads_and_keys;
+    attention_problem extra(c);
+    extra.bias.for_each([&](const tensor<4>::index& i) {
+      extra.bias.set(i, i[3] == 40 ? with.sink[{i[1]}] : 0.0);
+    });
+    for (const auto& [from, to] : {std::pair{&with.k, &extra.k}, std::pair{&with.v, &extra.v}}) {
+      to->for_each([&](const tensor<4>::index& i) { to->set(i, i[1] < 40 ? (*from)[i] : 0.0); });
+    }
+    const std::vector<double> expected = output(extra, how);
+    CAPTURE(name(how));
+    CHECK(compare(actual, expected, limits) == "");
+    CHECK(compare(with.lse.values(), extra.lse.values(), limits, bound::target, 1.0) == "");
+  }
+}
+
+TEST_CASE("a row without a visible key and with a sink gives zeros and the sink's logit",
+          "[softmax_attention]") {
+  for (const algorithm how : algorithms) {
+    attention_case c = case_of(30, 10);
+    c.causal = true;
+    c.sink_logits = true;
+    attention_problem p(c);
+    run(calls_for<float>(), p, {.how = how});
+    CAPTURE(name(how));
+    bool zeros = true;
+    p.o.for_each([&](const tensor<4>::index& i) { zeros &= i[1] >= 20 || p.o[i] == 0; });
+    CHECK(zeros);
+    double worst = 0;
+    bool none = true;
+    p.lse.for_each([&](const tensor<3>::index& i) {
+      if (i[2] < 20 && i[1] == 0) {
+        none &= p.lse[i] == -infinity;  // the first head's sink is none
+      } else if (i[2] < 20) {
+        worst = std::max(worst, std::abs(p.lse[i] - p.sink[{i[1]}]));
+      }
+    });
+    CHECK(none);
+    CHECK(worst < 1e-5);
+  }
+}
+
+TEST_CASE("a sink of minus infinity moves no bits", "[softmax_attention]") {
+  for (const algorithm how : algorithms) {
+    attention_case c = case_of(20, 400);
+    attention_problem plain(c);
+    run(calls_for<float>(), plain, {.how = how});
+    c.sink_logits = true;
+    attention_problem p(c);
+    p.sink.for_each([&](const tensor<1>::index& h) { p.sink.set(h, -infinity); });
+    run(calls_for<float>(), p, {.how = how});
+    CAPTURE(name(how));
+    CHECK((bits_of(p) == bits_of(plain)));
+  }
+}
+
+TEST_CASE("ALiBi is a bias of minus slope times distance", "[softmax_attention]") {
+  for (const algorithm how : algorithms) {
+    for (const bool causal : {false, true}) {
+      attention_case c = case_of(20, 100);
+      c.causal = causal;
+      c.alibi = true;
+      attention_problem with(c);
+      const std::vector<double> actual = output(with, how);
+      c.alibi = false;
+      c.bias = bias_shape::full;
+      attention_problem table(c);
+      table.bias = tensor<4>(scalar_type::f64, table.bias.extents());
+      table.bias.for_each([&](const tensor<4>::index& i) {
+        const auto distance = static_cast<double>(std::abs(i[2] + 80 - i[3]));
+        table.bias.set(i, -with.slopes[{i[1]}] * distance);
+      });
+      CAPTURE(name(how), causal);
+      CHECK(compare(actual, output(table, how), limits) == "");
+    }
+  }
+}
+
+TEST_CASE("softcap bounds the scores, and a high one does nothing", "[softmax_attention]") {
+  for (const algorithm how : algorithms) {
+    attention_case c = case_of(20, 100);
+    c.magnitude = 4;
+    attention_problem plain(c);
+    const std::vector<double> expected = output(plain, how);
+    c.softcap = 1e6;
+    attention_problem high(c);
+    CAPTURE(name(how));
+    CHECK(compare(output(high, how), expected, limits, bound::ceiling) == "");
+
+    // Infinitely large scores of both signs are c and -c: two keys weigh as a sigmoid of 2 c.
+    attention_problem two({.T = 20, .S = 2, .D = 1, .V = 1, .softcap = 1.25});
+    two.q.for_each([&](const tensor<4>::index& i) { two.q.set(i, 1e30); });
+    two.k.for_each([&](const tensor<4>::index& i) { two.k.set(i, i[1] == 0 ? 1e30 : -1e30); });
+    two.v.for_each([&](const tensor<4>::index& i) { two.v.set(i, i[1] == 0 ? 1 : 0); });
+    run(calls_for<float>(), two, {.how = how});
+    CHECK(std::abs(two.o[{0, 7, 0, 0}] - 1 / (1 + std::exp(-2.5))) < 1e-6);
+  }
+}
+
+TEST_CASE("a bias of minus infinity hides a key, and NaN stays in its row", "[softmax_attention]") {
+  for (const algorithm how : algorithms) {
+    attention_case c = case_of(20, 70);
+    c.causal = true;
+    c.bias = bias_shape::full;
+    attention_problem p(c);
+    // Hidden beyond a distance of 9: a window.
+    p.bias.for_each(
+        [&](const tensor<4>::index& i) { p.bias.set(i, i[3] < i[2] + 50 - 9 ? -infinity : 0.0); });
+    const std::vector<double> actual = output(p, how);
+    attention_case w = case_of(20, 70);
+    w.causal = true;
+    w.window = {.left = 9};
+    attention_problem windowed(w);
+    CAPTURE(name(how));
+    CHECK(compare(actual, output(windowed, how), limits) == "");
+
+    const attention_problem clean = p;
+    p.bias.set({1, 2, 5, 3}, std::numeric_limits<double>::quiet_NaN());
+    p.bias.set({1, 2, 6, 69}, std::numeric_limits<double>::quiet_NaN());  // masked
+    run(calls_for<float>(), p, {.how = how});
+    bool right = true;
+    p.o.for_each([&](const tensor<4>::index& i) {
+      const bool hit = i[0] == 1 && i[2] == 2 && i[1] == 5;
+      right &= hit ? std::isnan(p.o[i]) : p.o.bits(i) == clean.o.bits(i);
+    });
+    CHECK(right);
+  }
+}
