@@ -35,7 +35,7 @@ namespace detail {
 
 template <class T, class Score>
   requires std::same_as<T, f16> || std::same_as<T, bf16>
-struct cuda_scored_attention<T, Score> {
+struct cuda_functor_attention<T, Score, void> {
   static constexpr dispatch::implementation<softmax_attention_problem> entry{
       "cuda", dispatch::processor::cuda,
       [](const softmax_attention_problem& p, const context& ctx) {
@@ -46,14 +46,14 @@ struct cuda_scored_attention<T, Score> {
       }};
 };
 
-/// The kernels have no other types: the answer says so.
-template <class T, class Score>
-  requires std::same_as<T, float> || std::same_as<T, double>
-struct cuda_scored_attention<T, Score> {
+/// The kernels have no other types, and no mask functors: the answer says so.
+template <class T, class Score, class Mask>
+  requires std::same_as<T, float> || std::same_as<T, double> || (!std::is_void_v<Mask>)
+struct cuda_functor_attention<T, Score, Mask> {
   static constexpr dispatch::implementation<softmax_attention_problem> entry{
       "cuda", dispatch::processor::cuda, [](const softmax_attention_problem&, const context&) {
         dispatch::offer answer;
-        answer.lacks = name(scalar_type_of<T>);
+        answer.lacks = std::is_void_v<Mask> ? name(scalar_type_of<T>) : "mask_functor";
         return answer;
       }};
 };

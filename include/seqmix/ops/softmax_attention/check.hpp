@@ -162,6 +162,7 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
   required.add(f::alibi_slopes, p.alibi_slopes.given());
   required.add(f::bias, p.bias.given());
   required.add(f::score_functor, p.score != nullptr);
+  required.add(f::mask_functor, p.mask != nullptr);
   for (const scalar_type t : {p.q.type, p.k.type, p.v.type, p.o.type}) {
     required.add(f::f64, t == scalar_type::f64);
     required.add(f::f16, t == scalar_type::f16);

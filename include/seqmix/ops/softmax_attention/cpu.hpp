@@ -12,11 +12,11 @@ namespace detail {
 
 /// The CPU implementation "flash": for each sequence by itself the tiled algorithm, or split-KV
 /// when few rows share a key-value head.
-template <class TQ, class TK, class TV, class TO, class Arch, class Score = void>
+template <class TQ, class TK, class TV, class TO, class Arch, class Score = void, class Mask = void>
 struct flash_attention_cpu {
   using C = compute_type<TQ, TK, TV, TO>;
-  using terms_type = std::conditional_t<std::is_void_v<Score>, score_terms<C, Arch>,
-                                        functor_terms<C, Arch, Score>>;
+  using terms_type = std::conditional_t<std::is_void_v<Score> && std::is_void_v<Mask>,
+                                        score_terms<C, Arch>, functor_terms<C, Arch, Score, Mask>>;
   using plan_type = attention_plan<C, Arch>;
   using rows_type = query_rows<TQ, TK, TV, TO>;
 
@@ -101,42 +101,43 @@ struct flash_attention_cpu {
 };
 
 /// The implementation as dispatch and compiled back-ends see it.
-template <class TQ, class TK, class TV, class TO, class Arch, class Score = void>
+template <class TQ, class TK, class TV, class TO, class Arch, class Score = void, class Mask = void>
 inline constexpr dispatch::implementation<softmax_attention_problem> flash_attention_entry{
-    "flash", dispatch::processor::cpu, &flash_attention_cpu<TQ, TK, TV, TO, Arch, Score>::query,
-    &flash_attention_cpu<TQ, TK, TV, TO, Arch, Score>::run};
+    "flash", dispatch::processor::cpu,
+    &flash_attention_cpu<TQ, TK, TV, TO, Arch, Score, Mask>::query,
+    &flash_attention_cpu<TQ, TK, TV, TO, Arch, Score, Mask>::run};
 
-/// The CPU implementations of a call with these element types, and this score functor if there is
-/// one, in order of preference.
-template <class TQ, class TK, class TV, class TO, class Arch, class Score = void>
+/// The CPU implementations of a call with these element types, and these functors if there are any,
+/// in order of preference.
+template <class TQ, class TK, class TV, class TO, class Arch, class Score = void, class Mask = void>
 inline constexpr std::array<dispatch::implementation<softmax_attention_problem>, 2>
     softmax_attention_cpu{
-        {flash_attention_entry<TQ, TK, TV, TO, Arch, Score>,
+        {flash_attention_entry<TQ, TK, TV, TO, Arch, Score, Mask>,
          dispatch::oracle<softmax_attention_problem, Arch,
-                          &naive_softmax_attention<TQ, TK, TV, TO, Arch, Score>>}};
+                          &naive_softmax_attention<TQ, TK, TV, TO, Arch, Score, Mask>>}};
 
-/// The implementations of a call with a score functor in units that a C++ compiler compiles.
+/// The implementations of a call with functors in units that a C++ compiler compiles.
 struct host_route {
-  template <class TQ, class TK, class TV, class TO, class Arch, class Score>
-  static constexpr auto list = softmax_attention_cpu<TQ, TK, TV, TO, Arch, Score>;
+  template <class TQ, class TK, class TV, class TO, class Arch, class Score, class Mask>
+  static constexpr auto list = softmax_attention_cpu<TQ, TK, TV, TO, Arch, Score, Mask>;
 };
 
-/// The CUDA implementation of a call with a score functor: its kernel is compiled with the functor.
-template <class T, class Score>
-struct cuda_scored_attention {
+/// The CUDA implementation of a call with functors: its kernel is compiled with them.
+template <class T, class Score, class Mask>
+struct cuda_functor_attention {
   static_assert(sizeof(T) == 0,
-                "a call with a score functor in a .cu file needs "
+                "a call with a functor in a .cu file needs "
                 "#include <seqmix/cuda/softmax_attention/functor.cuh>");
 };
 
 /// The same in units that nvcc compiles. A route is a template argument of the call, so that units
 /// of both kinds can name the same functor.
 struct nvcc_route {
-  template <class TQ, class TK, class TV, class TO, class Arch, class Score>
+  template <class TQ, class TK, class TV, class TO, class Arch, class Score, class Mask>
   static constexpr std::array<dispatch::implementation<softmax_attention_problem>, 3> list{
-      {cuda_scored_attention<TQ, Score>::entry,
-       softmax_attention_cpu<TQ, TK, TV, TO, Arch, Score>[0],
-       softmax_attention_cpu<TQ, TK, TV, TO, Arch, Score>[1]}};
+      {cuda_functor_attention<TQ, Score, Mask>::entry,
+       softmax_attention_cpu<TQ, TK, TV, TO, Arch, Score, Mask>[0],
+       softmax_attention_cpu<TQ, TK, TV, TO, Arch, Score, Mask>[1]}};
 };
 
 #if defined(__CUDACC__)

@@ -76,6 +76,70 @@ void add_visible(clipped_ranges keys, std::int64_t origin, const C* weights, con
   });
 }
 
+/// The same for a row of which a mask functor hides some keys: run by run of those that it sees.
+template <class C, class Arch, class Terms, class B>
+void add_seen(const row_geometry& rows, const Terms& terms, std::int64_t r, clipped_ranges keys,
+              std::int64_t origin, const C* weights, const B* values, std::int64_t step, C factor,
+              C* out) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int width = simd::tile_shape<Arch>::width;
+  constexpr int w = simd::lanes<C, Arch>;
+  V acc[1][width];
+  simd::unroll<width>([&](auto c) __attribute__((always_inline)) { acc[0][c] = V(C(0)); });
+  const auto add = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t j = begin; j < end;) {
+      std::int64_t stop = j;
+      while (stop < end && terms.sees(rows, r, stop)) {
+        ++stop;
+      }
+      simd::multiply_add<1, width, C, Arch>(acc, weights + (j - origin), 0, 1,
+                                            values + (j - origin) * step, step, stop - j);
+      j = stop + 1;
+    }
+  };
+  add(keys.sink_begin, keys.sink_end);
+  add(keys.begin, keys.end);
+  simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
+    xsimd::fma(V::load_aligned(out + c * w), V(factor), acc[0][c]).store_aligned(out + c * w);
+  });
+}
+
+/// Scores that a mask functor hides become minus infinity.
+template <class C, class Terms>
+void hide_scores(const row_geometry& rows, const Terms& terms, std::int64_t r, C* score,
+                 clipped_ranges keys, std::int64_t from) noexcept {
+  constexpr C hidden = -std::numeric_limits<C>::infinity();
+  for (std::int64_t j = keys.sink_begin; j < keys.sink_end; ++j) {
+    score[j - from] = terms.sees(rows, r, j) ? score[j - from] : hidden;
+  }
+  for (std::int64_t j = keys.begin; j < keys.end; ++j) {
+    score[j - from] = terms.sees(rows, r, j) ? score[j - from] : hidden;
+  }
+}
+
+/// What the mask functor, if there is one, leaves of a strip's cover.
+template <class Terms>
+SEQMIX_ALWAYS_INLINE block_cover with_functor(block_cover c, const row_geometry& rows,
+                                              const Terms& terms, std::int64_t first,
+                                              std::int64_t count) noexcept {
+  if constexpr (Terms::masks) {
+    if (!c.empty()) {
+      switch (terms.classify(rows, first, count, c.begin, c.end)) {
+        case block_visibility::empty:
+          c.end = c.begin;
+          break;
+        case block_visibility::partial:
+          c.full = false;
+          c.functor = true;
+          break;
+        case block_visibility::full:
+          break;
+      }
+    }
+  }
+  return c;
+}
+
 /// out = out factor + weights values for a strip over keys that all its rows may add. The sum over
 /// one block starts at zero: rounding grows with the block and the number of blocks, not with S.
 template <int Rows, class C, class Arch, class B>
@@ -143,7 +207,13 @@ void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scrat
         terms.apply(rows, first + r, score, from, to);
       }
       if (!cover.full) {
-        mask_scores(score, clipped_ranges(rows.visible(first + r), from, cover.end), from, to);
+        const clipped_ranges seen(rows.visible(first + r), from, cover.end);
+        mask_scores(score, seen, from, to);
+        if constexpr (Terms::masks) {
+          if (cover.functor) {
+            hide_scores(rows, terms, first + r, score, seen, from);
+          }
+        }
       } else {
         mask_scores(score, {{0, cover.begin, cover.end}, from, to}, from, to);
       }
@@ -164,6 +234,13 @@ void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scrat
     // A weight of zero times a non-finite value is NaN: each row adds the keys that it sees, alone.
     for (std::int64_t r = 0; r < count; ++r) {
       const clipped_ranges c(rows.visible(first + r), cover.begin, cover.end);
+      if constexpr (Terms::masks) {
+        if (cover.functor) {
+          add_seen<C, Arch>(rows, terms, first + r, c, cover.begin, weights + r * score_stride,
+                            panel, columns, factor[r], out + r * value_width);
+          continue;
+        }
+      }
       add_visible<C, Arch>(c, cover.begin, weights + r * score_stride, panel, columns, factor[r],
                            out + r * value_width);
     }
@@ -191,7 +268,8 @@ void flash_block(const row_geometry& rows, const Terms& terms, const flash_scrat
   constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
   for (std::int64_t first = row_begin; first < row_end; first += strip) {
     const std::int64_t count = row_end - first < strip ? row_end - first : strip;
-    const block_cover c = cover(rows, first, count, begin, end);
+    const block_cover c =
+        with_functor(cover(rows, first, count, begin, end), rows, terms, first, count);
     if (!c.empty()) {
       with_strip_rows<Arch>(count, [&](auto strip_rows) {
         flash_strip<decltype(strip_rows)::value, C, Arch>(rows, terms, s, row_begin, first, count,
@@ -232,7 +310,8 @@ void flash_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t row_begin,
     const std::int64_t end =
         begin + block < rows.sequence.mask.keys ? begin + block : rows.sequence.mask.keys;
     // The hull over all rows decides what is packed; most often it is the whole block or nothing.
-    const block_cover all = cover(rows, row_begin, row_end - row_begin, begin, end);
+    const block_cover all = with_functor(cover(rows, row_begin, row_end - row_begin, begin, end),
+                                         rows, terms, row_begin, row_end - row_begin);
     if (all.empty()) {
       continue;
     }

@@ -41,7 +41,7 @@ double biased_score(const softmax_attention_problem& p, std::int64_t sequence, s
 ///            for the keys j that row i sees; b_h a sink logit, -inf without one
 ///     m_i = max(b_h, max_j s_ij),   l_i = e^(b_h - m_i) + sum_j e^(s_ij - m_i)
 ///     o_i = sum_j e^(s_ij - m_i) v_j / l_i,   LSE_i = m_i + log l_i
-template <class TQ, class TK, class TV, class TO, class Tag, class Score = void>
+template <class TQ, class TK, class TV, class TO, class Tag, class Score = void, class Mask = void>
 void naive_softmax_attention(const softmax_attention_problem& p) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
   const typed_attention<TQ, TK, TV, TO> t(p);
@@ -49,6 +49,7 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
     const attention_sequence s = sequence_at(p, b);
     std::vector<double> row(static_cast<std::size_t>(s.mask.keys));
     double* const score = row.data();
+    std::vector<char> seen_by_row(row.size());
     for (std::int64_t h = 0; h < p.heads(); ++h) {
       const std::int64_t kv_head = h / p.group();
       for (std::int64_t i = 0; i < s.mask.queries; ++i) {
@@ -61,7 +62,13 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
                    widen<double>(t.k(s.batch, s.k_begin + j, kv_head, d));
           }
           score[j] = -infinity;
-          if (visible.contains(j)) {
+          bool seen = visible.contains(j);
+          if constexpr (!std::is_void_v<Mask>) {
+            const score_context at{b, h, i, j, s.mask.queries, s.mask.keys};
+            seen = seen && (*static_cast<const Mask*>(p.mask))(at);
+          }
+          seen_by_row[static_cast<std::size_t>(j)] = seen;
+          if (seen) {
             score[j] = biased_score<Tag>(p, b, h, i, j, s.mask, p.scale * dot);
             if constexpr (!std::is_void_v<Score>) {
               const score_context at{b, h, i, j, s.mask.queries, s.mask.keys};
@@ -80,7 +87,7 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
         for (std::int64_t c = 0; c < p.value_dim(); ++c) {
           double sum = 0;
           for (std::int64_t j = 0; j < s.mask.keys; ++j) {
-            if (visible.contains(j)) {
+            if (seen_by_row[static_cast<std::size_t>(j)]) {
               sum += std::exp(score[j] - reference) *
                      widen<double>(t.v(s.batch, s.k_begin + j, kv_head, c));
             }

@@ -28,6 +28,7 @@ enum class softmax_attention_feature {
   alibi_slopes,
   bias,
   score_functor,
+  mask_functor,
 };
 
 constexpr const char* name(softmax_attention_feature f) noexcept {
@@ -47,7 +48,8 @@ constexpr const char* name(softmax_attention_feature f) noexcept {
                                    "softcap",
                                    "alibi_slopes",
                                    "bias",
-                                   "score_functor"};
+                                   "score_functor",
+                                   "mask_functor"};
   return names[static_cast<int>(f)];
 }
 
@@ -74,11 +76,13 @@ struct softmax_attention_problem {
   bool causal = false;
   attention_window window;
   std::int64_t sink_tokens = 0;
-  any_view<1> sink_logits;      // [H]; not given: none
-  double softcap = 0;           // 0: none
-  any_view<1> alibi_slopes;     // [H]; not given: none
-  any_view<4> bias;             // [B, H, T, S], packed [sequences, H, longest q, longest k]
-  const void* score = nullptr;  // the caller's score functor, whose type the implementation knows
+  any_view<1> sink_logits;   // [H]; not given: none
+  double softcap = 0;        // 0: none
+  any_view<1> alibi_slopes;  // [H]; not given: none
+  any_view<4> bias;          // [B, H, T, S], packed [sequences, H, longest q, longest k]
+  // The caller's functors, whose types the implementation knows.
+  const void* score = nullptr;
+  const void* mask = nullptr;
 
   dispatch::feature_set<softmax_attention_feature> required;
 

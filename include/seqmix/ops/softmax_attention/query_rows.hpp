@@ -100,7 +100,8 @@ struct query_rows : row_geometry {
 struct block_cover {
   std::int64_t begin;  // hull of the keys that any row sees
   std::int64_t end;
-  bool full;  // every row sees the whole hull
+  bool full;             // every row sees the whole hull
+  bool functor = false;  // a mask functor may hide some of it
 
   SEQMIX_ALWAYS_INLINE bool empty() const noexcept { return begin >= end; }
 };

@@ -28,4 +28,32 @@ concept attention_score =
     std::is_trivially_copyable_v<F> && std::invocable<const F&, float, const score_context&> &&
     std::convertible_to<std::invoke_result_t<const F&, float, const score_context&>, float>;
 
+/// A mask functor `bool f(const score_context& at)`: whether the query sees the key, beside the
+/// options' masks, all of which must agree. A hidden pair has no influence, whatever it holds. The
+/// same conditions as for a score functor.
+template <class F>
+concept attention_mask = std::is_trivially_copyable_v<F> &&
+                         std::predicate<const F&, const score_context&> && !attention_score<F>;
+
+/// A block of pairs: queries and keys of one sequence, and the query heads they belong to.
+struct mask_block {
+  std::int64_t sequence;
+  std::int64_t head_begin, head_end;
+  std::int64_t query_begin, query_end;
+  std::int64_t key_begin, key_end;
+  std::int64_t queries;  ///< of this sequence
+  std::int64_t keys;
+};
+
+/// What a mask says of a block: no pair is visible, some may be, all are.
+enum class block_visibility { empty, partial, full };
+
+/// A mask functor that can answer for a whole block, as `block_visibility f.classify(mask_block)`:
+/// empty blocks are then never computed, and full ones cost nothing. `partial` is always a right
+/// answer.
+template <class F>
+concept block_attention_mask = attention_mask<F> && requires(const F& f, const mask_block& b) {
+  { f.classify(b) } -> std::same_as<block_visibility>;
+};
+
 SEQMIX_END_NAMESPACE

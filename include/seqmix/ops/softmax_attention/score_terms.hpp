@@ -33,8 +33,10 @@ struct score_terms {
   using V = simd::vec<C, Arch>;
   static constexpr int w = simd::lanes<C, Arch>;
 
+  static constexpr bool masks = false;
+
   const softmax_attention_problem& problem;
-  bool any;
+  bool any;  ///< there is something to apply
 
   SEQMIX_ALWAYS_INLINE explicit score_terms(const softmax_attention_problem& p) noexcept
       : problem(p), any(p.softcap > 0 || p.alibi_slopes.given() || p.bias.given()) {}
@@ -82,29 +84,58 @@ struct score_terms {
   }
 };
 
-/// The same, and then the caller's functor.
-template <class C, class Arch, class Score>
+/// Key `from` for row r, as functors see it.
+SEQMIX_ALWAYS_INLINE score_context context_of(const row_geometry& rows, std::int64_t r,
+                                              std::int64_t from) noexcept {
+  return {rows.index,
+          rows.kv_head * rows.group + r % rows.group,
+          r / rows.group,
+          from,
+          rows.sequence.mask.queries,
+          rows.sequence.mask.keys};
+}
+
+/// The same, and then the caller's functors; `void` where there is none of a kind.
+template <class C, class Arch, class Score, class Mask>
 struct functor_terms : score_terms<C, Arch> {
+  static constexpr bool masks = !std::is_void_v<Mask>;
+
   SEQMIX_ALWAYS_INLINE explicit functor_terms(const softmax_attention_problem& p) noexcept
       : score_terms<C, Arch>(p) {
-    this->any = true;
+    this->any |= !std::is_void_v<Score>;
   }
 
   void apply(const row_geometry& rows, std::int64_t r, C* score, std::int64_t from,
              std::int64_t to) const noexcept {
     score_terms<C, Arch>::apply(rows, r, score, from, to);
-    const Score functor = *static_cast<const Score*>(this->problem.score);
-    const visibility& mask = rows.sequence.mask;
-    const score_context first{rows.index,     rows.kv_head * rows.group + r % rows.group,
-                              r / rows.group, from,
-                              mask.queries,   mask.keys};
-    const std::int64_t count = (to < mask.keys ? to : mask.keys) - from;
-    for (std::int64_t j = 0; j < count; ++j) {
-      score_context at = first;
-      at.key += j;
-      const float natural = static_cast<float>(score[j] * static_cast<C>(std::numbers::ln2));
-      score[j] = static_cast<C>(functor(natural, at)) * static_cast<C>(std::numbers::log2e);
+    if constexpr (!std::is_void_v<Score>) {
+      const Score functor = *static_cast<const Score*>(this->problem.score);
+      const std::int64_t keys = rows.sequence.mask.keys;
+      const std::int64_t count = (to < keys ? to : keys) - from;
+      for (std::int64_t j = 0; j < count; ++j) {
+        const auto natural = static_cast<float>(score[j] * static_cast<C>(std::numbers::ln2));
+        score[j] = static_cast<C>(functor(natural, context_of(rows, r, from + j))) *
+                   static_cast<C>(std::numbers::log2e);
+      }
     }
+  }
+
+  /// Whether row r sees key j as far as the mask functor goes.
+  SEQMIX_ALWAYS_INLINE bool sees(const row_geometry& rows, std::int64_t r,
+                                 std::int64_t j) const noexcept {
+    return (*static_cast<const Mask*>(this->problem.mask))(context_of(rows, r, j));
+  }
+
+  /// What the mask functor says of rows [first, first + count) and keys [from, to).
+  block_visibility classify(const row_geometry& rows, std::int64_t first, std::int64_t count,
+                            std::int64_t from, std::int64_t to) const noexcept {
+    if constexpr (block_attention_mask<Mask>) {
+      return static_cast<const Mask*>(this->problem.mask)
+          ->classify({rows.index, rows.kv_head * rows.group, (rows.kv_head + 1) * rows.group,
+                      first / rows.group, (first + count - 1) / rows.group + 1, from, to,
+                      rows.sequence.mask.queries, rows.sequence.mask.keys});
+    }
+    return block_visibility::partial;
   }
 };
 

@@ -59,18 +59,121 @@ attention_call<Arch> bind_attention(const Q& q, const K& k, const V& v, const O&
           softmax_attention_cpu<element_of<Q>, element_of<K>, element_of<V>, element_of<O>, Arch>};
 }
 
-/// The same with a score functor, which must outlive the call.
-template <class Arch, class Route, class Q, class K, class V, class O, class Score>
-attention_call<Arch> bind_scored(const Q& q, const K& k, const V& v, const O& o, const Score& score,
-                                 const softmax_attention_options& options,
-                                 const kv_layout& layout = {}) {
+/// The functors of a call, which must outlive it: a score functor, a mask functor, or both.
+template <class Score, class Mask>
+struct functor_pair {
+  using score_type = Score;
+  using mask_type = Mask;
+  const Score* score = nullptr;
+  const Mask* mask = nullptr;
+};
+
+template <class F>
+concept attention_functor = attention_score<F> || attention_mask<F>;
+
+template <class F>
+constexpr auto one_functor(const F& f) noexcept {
+  if constexpr (attention_score<F>) {
+    return functor_pair<F, void>{&f, nullptr};
+  } else {
+    return functor_pair<void, F>{nullptr, &f};
+  }
+}
+
+template <class Arch, class Route, class Q, class K, class V, class O, class Functors>
+attention_call<Arch> bind_functors(const Q& q, const K& k, const V& v, const O& o,
+                                   const Functors& functors,
+                                   const softmax_attention_options& options,
+                                   const kv_layout& layout = {}) {
   softmax_attention_problem p = describe_attention(q, k, v, o, options, layout);
-  p.score = &score;
+  p.score = functors.score;
+  p.mask = functors.mask;
   violation broken = check_attention<Arch>(p, options, layout);
   return {p, p.q.memory, std::move(broken),
           Route::template list<element_of<Q>, element_of<K>, element_of<V>, element_of<O>, Arch,
-                               Score>};
+                               typename Functors::score_type, typename Functors::mask_type>};
 }
+
+/// What a call can be asked for.
+struct run_call {
+  template <class Call>
+  static void of(const Call& call, const context& ctx) {
+    call.run(ctx);
+  }
+};
+struct explain_call {
+  template <class Call>
+  static dispatch_report of(const Call& call, const context& ctx) {
+    return call.explain(ctx);
+  }
+};
+struct measure_call {
+  template <class Call>
+  static std::size_t of(const Call& call, const context& ctx) {
+    return call.workspace_bytes(ctx);
+  }
+};
+struct run_oracle {
+  template <class Call>
+  static void of(const Call& call, context ctx) {
+    ctx.pin = {.implementation = "naive"};
+    call.run(ctx);
+  }
+};
+
+/// The forms of the call, once for everything that it can be asked for.
+template <class Verb>
+struct attention_forms {
+  template <class Arch = simd::default_arch, class Q, class K, class V, class O>
+    requires attention_tensors<Q, K, V, O>
+  auto operator()(const Q& q, const K& k, const V& v, const O& o,
+                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
+    return Verb::of(bind_attention<Arch>(q, k, v, o, options), ctx);
+  }
+  template <class Arch = simd::default_arch, class Q, class TK, class TV, class O>
+    requires decode_tensors<Q, O>
+  auto operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o,
+                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
+    return Verb::of(bind_attention<Arch>(q, kv.k, kv.v, o, options, kv.layout), ctx);
+  }
+
+  // With a score functor or a mask functor.
+  template <class Arch = simd::default_arch, class Route = default_route, class Q, class K, class V,
+            class O, attention_functor F>
+    requires attention_tensors<Q, K, V, O>
+  auto operator()(const Q& q, const K& k, const V& v, const O& o, const F& functor,
+                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
+    return Verb::of(bind_functors<Arch, Route>(q, k, v, o, one_functor(functor), options), ctx);
+  }
+  template <class Arch = simd::default_arch, class Route = default_route, class Q, class TK,
+            class TV, class O, attention_functor F>
+    requires decode_tensors<Q, O>
+  auto operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o, const F& functor,
+                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
+    return Verb::of(
+        bind_functors<Arch, Route>(q, kv.k, kv.v, o, one_functor(functor), options, kv.layout),
+        ctx);
+  }
+
+  // With both.
+  template <class Arch = simd::default_arch, class Route = default_route, class Q, class K, class V,
+            class O, attention_score S, attention_mask M>
+    requires attention_tensors<Q, K, V, O>
+  auto operator()(const Q& q, const K& k, const V& v, const O& o, const S& score, const M& mask,
+                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
+    return Verb::of(
+        bind_functors<Arch, Route>(q, k, v, o, functor_pair<S, M>{&score, &mask}, options), ctx);
+  }
+  template <class Arch = simd::default_arch, class Route = default_route, class Q, class TK,
+            class TV, class O, attention_score S, attention_mask M>
+    requires decode_tensors<Q, O>
+  auto operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o, const S& score, const M& mask,
+                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
+    return Verb::of(bind_functors<Arch, Route>(q, kv.k, kv.v, o, functor_pair<S, M>{&score, &mask},
+                                               options, kv.layout),
+                    ctx);
+  }
+};
 
 }  // namespace detail
 
@@ -86,7 +189,9 @@ attention_call<Arch> bind_scored(const Q& q, const K& k, const V& v, const O& o,
 ///     packed    q [total, H, D], k, v, o likewise, with `options.varlen`
 ///     cached    q and o as batched, a `kv_view` in place of k and v
 ///
-/// Each also with a score functor after the output (`attention_score`), which changes s_ij.
+/// Each also with functors after the output: a score functor (`attention_score`), which changes
+/// s_ij, a mask functor (`attention_mask`), which hides pairs, or both in this order. On a GPU such
+/// a call is in a .cu file that includes <seqmix/cuda/softmax_attention/functor.cuh>.
 ///
 /// H is a multiple of HK: query head h reads key-value head h / (H / HK). D and V are 1 to 1024 and
 /// may differ. Elements are float, double, f16 or bf16, each tensor its own; scores and sums are
@@ -102,140 +207,20 @@ attention_call<Arch> bind_scored(const Q& q, const K& k, const V& v, const O& o,
 /// Errors: `seqmix::error` for every violated line of this contract, with nothing written.
 /// Algorithm: Dao et al., "FlashAttention: Fast and Memory-Efficient Exact Attention with
 /// IO-Awareness", 2022.
-struct softmax_attention_fn {
-  template <class Arch = simd::default_arch, class Q, class K, class V, class O>
-    requires detail::attention_tensors<Q, K, V, O>
-  void operator()(const Q& q, const K& k, const V& v, const O& o,
-                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
-    detail::bind_attention<Arch>(q, k, v, o, options).run(ctx);
-  }
-  template <class Arch = simd::default_arch, class Q, class TK, class TV, class O>
-    requires detail::decode_tensors<Q, O>
-  void operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o,
-                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
-    detail::bind_attention<Arch>(q, kv.k, kv.v, o, options, kv.layout).run(ctx);
-  }
-
-  /// With a score functor: what it makes of each scaled score takes the score's place. On a GPU the
-  /// call has to be in a .cu file, and includes <seqmix/cuda/softmax_attention/functor.cuh>.
-  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class K,
-            class V, class O, attention_score Score>
-    requires detail::attention_tensors<Q, K, V, O>
-  void operator()(const Q& q, const K& k, const V& v, const O& o, const Score& score,
-                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
-    detail::bind_scored<Arch, Route>(q, k, v, o, score, options).run(ctx);
-  }
-  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class TK,
-            class TV, class O, attention_score Score>
-    requires detail::decode_tensors<Q, O>
-  void operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o, const Score& score,
-                  const softmax_attention_options& options = {}, const context& ctx = {}) const {
-    detail::bind_scored<Arch, Route>(q, kv.k, kv.v, o, score, options, kv.layout).run(ctx);
-  }
-
-  /// Which implementation the same call would run, and what each other one lacks. Runs nothing.
-  template <class Arch = simd::default_arch, class Q, class K, class V, class O>
-    requires detail::attention_tensors<Q, K, V, O>
-  dispatch_report explain(const Q& q, const K& k, const V& v, const O& o,
-                          const softmax_attention_options& options = {},
-                          const context& ctx = {}) const {
-    return detail::bind_attention<Arch>(q, k, v, o, options).explain(ctx);
-  }
-  template <class Arch = simd::default_arch, class Q, class TK, class TV, class O>
-    requires detail::decode_tensors<Q, O>
-  dispatch_report explain(const Q& q, const kv_view<TK, TV>& kv, const O& o,
-                          const softmax_attention_options& options = {},
-                          const context& ctx = {}) const {
-    return detail::bind_attention<Arch>(q, kv.k, kv.v, o, options, kv.layout).explain(ctx);
-  }
-
-  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class K,
-            class V, class O, attention_score Score>
-    requires detail::attention_tensors<Q, K, V, O>
-  dispatch_report explain(const Q& q, const K& k, const V& v, const O& o, const Score& score,
-                          const softmax_attention_options& options = {},
-                          const context& ctx = {}) const {
-    return detail::bind_scored<Arch, Route>(q, k, v, o, score, options).explain(ctx);
-  }
-  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class TK,
-            class TV, class O, attention_score Score>
-    requires detail::decode_tensors<Q, O>
-  dispatch_report explain(const Q& q, const kv_view<TK, TV>& kv, const O& o, const Score& score,
-                          const softmax_attention_options& options = {},
-                          const context& ctx = {}) const {
-    return detail::bind_scored<Arch, Route>(q, kv.k, kv.v, o, score, options, kv.layout)
-        .explain(ctx);
-  }
+struct softmax_attention_fn : detail::attention_forms<detail::run_call> {
+  /// Which implementation the same call would run, and what each other one lacks. Takes the same
+  /// arguments; runs nothing; gives a `dispatch_report`.
+  static constexpr detail::attention_forms<detail::explain_call> explain{};
 
   /// The bytes of `context.workspace` that the same call needs.
-  template <class Arch = simd::default_arch, class Q, class K, class V, class O>
-    requires detail::attention_tensors<Q, K, V, O>
-  std::size_t workspace_bytes(const Q& q, const K& k, const V& v, const O& o,
-                              const softmax_attention_options& options = {},
-                              const context& ctx = {}) const {
-    return detail::bind_attention<Arch>(q, k, v, o, options).workspace_bytes(ctx);
-  }
-  template <class Arch = simd::default_arch, class Q, class TK, class TV, class O>
-    requires detail::decode_tensors<Q, O>
-  std::size_t workspace_bytes(const Q& q, const kv_view<TK, TV>& kv, const O& o,
-                              const softmax_attention_options& options = {},
-                              const context& ctx = {}) const {
-    return detail::bind_attention<Arch>(q, kv.k, kv.v, o, options, kv.layout).workspace_bytes(ctx);
-  }
-  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class K,
-            class V, class O, attention_score Score>
-    requires detail::attention_tensors<Q, K, V, O>
-  std::size_t workspace_bytes(const Q& q, const K& k, const V& v, const O& o, const Score& score,
-                              const softmax_attention_options& options = {},
-                              const context& ctx = {}) const {
-    return detail::bind_scored<Arch, Route>(q, k, v, o, score, options).workspace_bytes(ctx);
-  }
-  template <class Arch = simd::default_arch, class Route = detail::default_route, class Q, class TK,
-            class TV, class O, attention_score Score>
-    requires detail::decode_tensors<Q, O>
-  std::size_t workspace_bytes(const Q& q, const kv_view<TK, TV>& kv, const O& o, const Score& score,
-                              const softmax_attention_options& options = {},
-                              const context& ctx = {}) const {
-    return detail::bind_scored<Arch, Route>(q, kv.k, kv.v, o, score, options, kv.layout)
-        .workspace_bytes(ctx);
-  }
+  static constexpr detail::attention_forms<detail::measure_call> workspace_bytes{};
 };
 
 inline constexpr softmax_attention_fn softmax_attention{};
 
 /// The oracle: the same call, contract and results, computed pair by pair in double. For tests,
 /// yours too; its time is that of a plain loop nest.
-struct naive_softmax_attention_fn {
-  template <class Arch = simd::default_arch, class Q, class K, class V, class O>
-    requires detail::attention_tensors<Q, K, V, O>
-  void operator()(const Q& q, const K& k, const V& v, const O& o,
-                  const softmax_attention_options& options = {}) const {
-    detail::bind_attention<Arch>(q, k, v, o, options).run({.pin = {.implementation = "naive"}});
-  }
-  template <class Arch = simd::default_arch, class Q, class TK, class TV, class O>
-    requires detail::decode_tensors<Q, O>
-  void operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o,
-                  const softmax_attention_options& options = {}) const {
-    detail::bind_attention<Arch>(q, kv.k, kv.v, o, options, kv.layout)
-        .run({.pin = {.implementation = "naive"}});
-  }
-  template <class Arch = simd::default_arch, class Q, class K, class V, class O,
-            attention_score Score>
-    requires detail::attention_tensors<Q, K, V, O>
-  void operator()(const Q& q, const K& k, const V& v, const O& o, const Score& score,
-                  const softmax_attention_options& options = {}) const {
-    detail::bind_scored<Arch, detail::host_route>(q, k, v, o, score, options)
-        .run({.pin = {.implementation = "naive"}});
-  }
-  template <class Arch = simd::default_arch, class Q, class TK, class TV, class O,
-            attention_score Score>
-    requires detail::decode_tensors<Q, O>
-  void operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o, const Score& score,
-                  const softmax_attention_options& options = {}) const {
-    detail::bind_scored<Arch, detail::host_route>(q, kv.k, kv.v, o, score, options, kv.layout)
-        .run({.pin = {.implementation = "naive"}});
-  }
-};
+struct naive_softmax_attention_fn : detail::attention_forms<detail::run_oracle> {};
 
 inline constexpr naive_softmax_attention_fn naive_softmax_attention{};
 

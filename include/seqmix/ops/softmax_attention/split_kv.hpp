@@ -92,7 +92,8 @@ void split_strip(const row_geometry& rows, const Terms& terms, const split_scrat
                  dense_rows<K> keys, dense_rows<V> values, F&& before) noexcept {
   constexpr int w = simd::lanes<C, Arch>;
   constexpr std::int64_t columns = split_scratch<C, Arch>::columns;
-  const block_cover c = cover(rows, first, count, begin, end);
+  const block_cover c =
+      with_functor(cover(rows, first, count, begin, end), rows, terms, first, count);
   if (c.empty()) {
     return;
   }
@@ -107,8 +108,13 @@ void split_strip(const row_geometry& rows, const Terms& terms, const split_scrat
       if (terms.any) {
         terms.apply(rows, first + r, score, begin, begin + padded);
       }
-      mask_scores(score, clipped_ranges(rows.visible(first + r), begin, end), begin,
-                  begin + padded);
+      const clipped_ranges seen(rows.visible(first + r), begin, end);
+      mask_scores(score, seen, begin, begin + padded);
+      if constexpr (Terms::masks) {
+        if (c.functor) {
+          hide_scores(rows, terms, first + r, score, seen, begin);
+        }
+      }
       factor[r] = online_softmax<C, Arch>(score, padded, s.state[first + r]);
     }
   }
@@ -123,6 +129,15 @@ void split_strip(const row_geometry& rows, const Terms& terms, const split_scrat
     // Rows with different masks add the keys that they see, each alone: a weight of zero would not
     // keep out a non-finite value.
     for (std::int64_t r = 0; r < count; ++r) {
+      if constexpr (Terms::masks) {
+        if (c.functor) {
+          add_seen<C, Arch>(rows, terms, first + r,
+                            clipped_ranges(rows.visible(first + r), begin, end), begin,
+                            s.scores + r * score_stride, values.data + c0, values.step, factor[r],
+                            out + r * s.value_width);
+          continue;
+        }
+      }
       add_visible<C, Arch>(clipped_ranges(rows.visible(first + r), begin, end), begin,
                            s.scores + r * score_stride, values.data + c0, values.step, factor[r],
                            out + r * s.value_width);
@@ -195,7 +210,8 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
 
   for (std::int64_t from = begin; from < end; from += split_kv_block) {
     const std::int64_t to = from + split_kv_block < end ? from + split_kv_block : end;
-    if (cover(rows, 0, rows.count(), from, to).empty()) {
+    if (with_functor(cover(rows, 0, rows.count(), from, to), rows, terms, 0, rows.count())
+            .empty()) {
       continue;
     }
     const strided_rows<TK> k = rows.keys(from);
