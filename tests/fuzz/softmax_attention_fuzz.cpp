@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <seqmix/ops/softmax_attention/masks.hpp>
+#include <span>
+#include <string>
+
+#include "support/attention_calls.hpp"
+
+// libFuzzer: bytes become a call (shapes, strides, offsets, lengths, options, algorithm, executor),
+// whose result has to equal the definition, or which has to be refused by name. The tensors have
+// guards, and the sanitizers watch.
+
+using namespace seqmix_test;
+
+namespace {
+
+/// Choices from bytes; zeros when they run out.
+class choices {
+ public:
+  explicit choices(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+
+  std::uint64_t below(std::uint64_t n) {
+    const std::uint64_t high = next();
+    return (high << 8 | next()) % n;
+  }
+  std::int64_t between(std::int64_t low, std::int64_t high) {
+    return low + static_cast<std::int64_t>(below(static_cast<std::uint64_t>(high - low + 1)));
+  }
+  bool one_in(std::uint64_t n) { return below(n) == 0; }
+  template <class T, std::size_t N>
+  T of(const T (&values)[N]) {
+    return values[below(N)];
+  }
+
+ private:
+  std::uint8_t next() { return at_ < bytes_.size() ? bytes_[at_++] : std::uint8_t{0}; }
+  std::span<const std::uint8_t> bytes_;
+  std::size_t at_ = 0;
+};
+
+std::int64_t length(choices& c) {
+  return c.one_in(4) ? c.of({0, 1, 5, 6, 7, 15, 16, 17, 40, 41, 63, 64, 65}) : c.between(0, 40);
+}
+
+attention_case case_from(choices& c) {
+  static constexpr layout inputs[] = {layout::dense,      layout::padded,        layout::strided,
+                                      layout::head_first, layout::reversed,      layout::misaligned,
+                                      layout::broadcast,  layout::broadcast_time};
+  static constexpr layout outputs[] = {layout::dense,      layout::padded,   layout::strided,
+                                       layout::head_first, layout::reversed, layout::misaligned};
+  attention_case x;
+  x.form = c.of({call_form::batched, call_form::packed, call_form::cached});
+  x.B = c.between(0, 3);
+  x.T = length(c);
+  x.S = c.one_in(16) ? c.between(200, 700) : length(c);
+  x.T = x.S > 100 ? x.T % 4 : x.T;
+  x.HK = c.between(1, 3);
+  x.H = x.HK * c.between(1, 3);
+  x.D = c.between(1, 20);
+  x.V = c.between(1, 20);
+  x.causal = c.one_in(2);
+  x.window = {.left = c.one_in(2) ? seqmix::unbounded : c.between(0, 100),
+              .right = c.one_in(2) ? seqmix::unbounded : c.between(0, 100)};
+  x.sinks = c.one_in(2) ? 0 : c.between(0, 30);
+  x.softcap = c.one_in(2) ? 0 : static_cast<double>(c.between(1, 400)) / 8;
+  x.sink_logits = c.one_in(2);
+  x.alibi = c.one_in(2);
+  x.bias = c.of({bias_shape::none, bias_shape::full, bias_shape::heads_and_keys,
+                 bias_shape::queries, bias_shape::scalar});
+  if (c.one_in(3)) {
+    x.scale = static_cast<double>(c.between(-40, 40)) / 64;
+  }
+  x.lse = c.of({scalar_type::none, scalar_type::f32, scalar_type::f64});
+  x.q = c.of(inputs);
+  x.k = c.of(inputs);
+  x.v = c.of(inputs);
+  x.o = c.of(outputs);
+  x.seed = c.below(1000);
+  return x;
+}
+
+execution execution_from(choices& c) {
+  execution e;
+  e.how = c.of({algorithm::automatic, algorithm::tiled, algorithm::split_kv});
+  e.threads = static_cast<int>(c.between(1, 3));
+  e.shuffle = c.below(3);
+  e.user_workspace = c.one_in(2);
+  e.workspace_shift = c.one_in(2) ? 4 : 0;
+  return e;
+}
+
+[[noreturn]] void fail(const attention_case& c, const execution& e, const std::string& what) {
+  std::cerr << what << "\n  case " << c << "\n  " << e << std::endl;
+  std::abort();
+}
+
+/// A call that is wrong in one place must be refused, with nothing written.
+void check_refusal(choices& c, attention_problem& p) {
+  seqmix::softmax_attention_options options = p.options();
+  auto q = p.q.view<float>();
+  auto k = p.k.view<float>();
+  const auto shifted = [&](const seqmix::tensor_view<float, 4>& x, int axis, std::int64_t by) {
+    std::array<std::int64_t, 4> extents = x.extents().values;
+    extents[static_cast<std::size_t>(axis)] += by;
+    return seqmix::tensor_view<float, 4>(x.data_handle(), seqmix::index_list<4>(extents),
+                                         seqmix::index_list<4>(x.strides().values));
+  };
+  switch (c.below(6)) {
+    case 0:
+      options.window.left = -2 - c.between(0, 1 << 14);
+      break;
+    case 1:
+      options.sink_tokens = -1 - c.between(0, 1 << 14);
+      break;
+    case 2:
+      options.softcap = -1;
+      break;
+    case 3:
+      q = shifted(q, 3, 1);
+      break;
+    case 4:
+      k = shifted(k, static_cast<int>(c.of({0, 1, 3})), c.one_in(2) ? 1 : -10000);
+      break;
+    default:
+      options.scale = infinity;
+      break;
+  }
+  p.clear_outputs();
+  try {
+    seqmix::softmax_attention(q, k, p.v.view<float>(), p.o.view<float>(), options);
+  } catch (const seqmix::error&) {
+    if (!p.o.untouched()) {
+      fail(p.c, {}, "a refused call wrote");
+    }
+    return;
+  }
+  fail(p.c, {}, "a wrong call was not refused");
+}
+
+/// A mask functor with answers for blocks, against the oracle with the same functor.
+void check_mask(choices& c, attention_problem& p) {
+  const seqmix::chunk_mask mask{
+      .size = c.between(1, 40), .left = c.between(-1, 2), .right = c.between(-1, 2)};
+  const seqmix::softmax_attention_options options = p.options();
+  const auto with_pin = [&](const seqmix::pin_options& pin) {
+    p.clear_outputs();
+    seqmix::softmax_attention(p.q.view<float>(), p.k.view<float>(), p.v.view<float>(),
+                              p.o.view<float>(), mask, options, seqmix::context{.pin = pin});
+    return p.o.values();
+  };
+  const std::vector<double> expected = with_pin(pin_of(algorithm::naive));
+  const std::string problem =
+      compare(with_pin({}), expected, tolerance_of(scalar_type::f32), bound::ceiling, 0.05);
+  if (!problem.empty()) {
+    fail(p.c, {}, "mask functor: " + problem);
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  choices c(std::span(data, size));
+  const std::uint64_t kind = c.below(8);
+  attention_case which = case_from(c);
+  const execution e = execution_from(c);
+  if (kind <= 1) {
+    which.form = call_form::batched;
+    which.B = std::max<std::int64_t>(which.B, 1);
+    which.T = std::max<std::int64_t>(which.T, 1);
+    which.S = std::max<std::int64_t>(which.S, 1);
+    attention_problem p(which);
+    kind == 0 ? check_refusal(c, p) : check_mask(c, p);
+    return 0;
+  }
+  static const attention_calls types[] = {calls_for<float>(), calls_for<seqmix::bf16>()};
+  const attention_calls& calls = types[kind == 2 ? 1 : 0];
+  which.types = calls.types;
+  attention_problem p(which);
+  if (!can_run(p, e.how)) {
+    return 0;
+  }
+  const std::string scratch = run(calls, p, e);
+  const std::string problem = scratch + verify(p, attention_reference(p), bound::ceiling);
+  if (!problem.empty()) {
+    fail(which, e, problem);
+  }
+  return 0;
+}
