@@ -11,6 +11,7 @@
 
 using seqmix::device;
 using seqmix::device_kind;
+using seqmix::rope_axes;
 using seqmix::rope_layout;
 using seqmix::tensor_view;
 
@@ -122,6 +123,69 @@ TEST_CASE("rotations without a layout, or out of range, are refused", "[rope][er
     c.x = c.x.slice(3, 0, 5);
     c.o = c.o.slice(3, 0, 5);
   });
+}
+
+TEST_CASE("second positions that do not fit the axes are refused", "[rope][errors]") {
+  const auto give = [](rotation& c, rope_axes axes) {
+    c.options.axes = axes;
+    c.options.rotary_dims = 4;
+    c.options.second_positions = seqmix::view(c.places.data(), B, T);
+  };
+  refuses_both("options.second_positions", "no value (options.axes is one)", "a value",
+               [&](rotation& c) { give(c, rope_axes::one); });
+  refuses_both("options.second_base", "no value (options.axes is one)", "a value",
+               [](rotation& c) { c.options.second_base = 100; });
+  refuses_both("options.axes", "one, split or sum", "7",
+               [&](rotation& c) { give(c, static_cast<rope_axes>(7)); });
+  refuses_both("options.rotary_dims", "a multiple of 4, as options.axes is split", "6",
+               [&](rotation& c) {
+                 give(c, rope_axes::split);
+                 c.options.rotary_dims = 0;
+               });
+  refuses_both("options.rotary_dims", "a multiple of 4, as options.axes is split", "2",
+               [&](rotation& c) {
+                 give(c, rope_axes::split);
+                 c.options.rotary_dims = 2;
+               });
+  for (const rope_axes axes : {rope_axes::split, rope_axes::sum}) {
+    const auto refuses_given = [&](const char* argument, const std::string& expected,
+                                   const std::string& actual,
+                                   const std::function<void(rotation&)>& fault) {
+      refuses_both(argument, expected, actual, [&](rotation& c) {
+        give(c, axes);
+        fault(c);
+      });
+    };
+    refuses_given("options.second_positions", "positions [B, T], as options.axes is split or sum",
+                  "none", [](rotation& c) { c.options.second_positions = {}; });
+    refuses_given("options.second_positions", "[B, T] = [2, 3]", "[3, 2]", [](rotation& c) {
+      c.options.second_positions = seqmix::view(c.places.data(), T, B);
+    });
+    refuses_given("options.second_positions", "element type i32 or i64", "f32", [](rotation& c) {
+      c.options.second_positions = seqmix::view(c.in.data() + 200, B, T);
+    });
+    refuses_given("options.second_positions", "data for shape", "a null pointer", [](rotation& c) {
+      c.options.second_positions = tensor_view<std::int64_t, 2>{nullptr, {B, T}};
+    });
+    refuses_given(
+        "options.second_positions", "host memory, as x", "memory of cuda:0", [](rotation& c) {
+          c.options.second_positions = tensor_view<std::int32_t, 2>{c.places.data(), {B, T}, gpu};
+        });
+    for (const double base : {-1.0, std::numeric_limits<double>::quiet_NaN(),
+                              std::numeric_limits<double>::infinity()}) {
+      refuses_given("options.second_base", "a positive number, or 0", std::to_string(base),
+                    [&](rotation& c) { c.options.second_base = base; });
+    }
+    rotation sound;
+    give(sound, axes);
+    seqmix::rope(sound.x, sound.o, sound.options);
+    CHECK(sound.out[0] == 0.5f);
+    // No token has no position.
+    rotation empty;
+    empty.options = {.layout = rope_layout::half_split, .rotary_dims = 4, .axes = axes};
+    seqmix::rope(empty.x.slice(1, 0, 0), empty.o.slice(1, 0, 0), empty.options);
+    CHECK(empty.wrote_nothing());
+  }
 }
 
 TEST_CASE("rotations of null data, or over each other, are refused", "[rope][errors]") {

@@ -18,6 +18,7 @@
 using namespace seqmix_test;
 using seqmix::bf16;
 using seqmix::f16;
+using seqmix::rope_axes;
 using seqmix::rope_layout;
 using seqmix::rope_options;
 
@@ -30,6 +31,9 @@ struct rope_case {
   double base = 10000;
   scalar_type positions = scalar_type::none;
   std::int64_t offset = 0;
+  rope_axes axes = rope_axes::one;
+  scalar_type second = scalar_type::i32;  // of second positions, unless axes is one
+  double second_base = 0;
   layout x = layout::dense, o = layout::dense;
   scalar_type x_type = scalar_type::f32, o_type = scalar_type::f32;
   std::uint64_t seed = 1;
@@ -38,38 +42,58 @@ struct rope_case {
     return out << "{B " << c.B << ", T " << c.T << ", H " << c.H << ", D " << c.D << ", dims "
                << c.dims << ", " << (c.pairs == rope_layout::half_split ? "half" : "interleaved")
                << ", base " << c.base << ", positions " << name(c.positions) << " + " << c.offset
-               << ", layouts " << name(c.x) << " " << name(c.o) << ", types " << name(c.x_type)
-               << " " << name(c.o_type) << ", seed " << c.seed << "}";
+               << ", axes " << static_cast<int>(c.axes) << " " << name(c.second) << " base "
+               << c.second_base << ", layouts " << name(c.x) << " " << name(c.o) << ", types "
+               << name(c.x_type) << " " << name(c.o_type) << ", seed " << c.seed << "}";
   }
 };
 
 struct rope_problem {
   rope_case c;
   tensor<4> x, o;
-  tensor<2> positions;
+  tensor<2> positions, second;
 
   explicit rope_problem(const rope_case& which)
       : c(which), x(c.x_type, {c.B, c.T, c.H, c.D}, c.x), o(c.o_type, {c.B, c.T, c.H, c.D}, c.o) {
     x.fill(c.seed);
     if (c.positions != scalar_type::none) {
-      positions =
-          tensor<2>(c.positions, {c.B, c.T}, c.seed % 2 == 0 ? layout::strided : layout::dense);
-      positions.for_each([&](const tensor<2>::index& i) {
-        const auto key = static_cast<std::uint64_t>(i[0] * 1000 + i[1]) + c.seed * 100000;
-        positions.set(i, static_cast<double>(static_cast<std::int64_t>(mix(key) % 4001) - 2000));
-      });
+      positions = random_positions(c.positions, c.seed);
+    }
+    if (c.axes != rope_axes::one) {
+      second = random_positions(c.second, c.seed + 77777);
     }
   }
 
+  tensor<2> random_positions(scalar_type type, std::uint64_t seed) const {
+    tensor<2> r(type, {c.B, c.T}, seed % 2 == 0 ? layout::strided : layout::dense);
+    r.for_each([&](const tensor<2>::index& i) {
+      const auto key = static_cast<std::uint64_t>(i[0] * 1000 + i[1]) + seed * 100000;
+      r.set(i, static_cast<double>(static_cast<std::int64_t>(mix(key) % 4001) - 2000));
+    });
+    return r;
+  }
+
   rope_options options() const {
-    rope_options r{
-        .layout = c.pairs, .base = c.base, .rotary_dims = c.dims, .position_offset = c.offset};
-    if (c.positions == scalar_type::i32) {
-      r.positions = positions.view<const std::int32_t>();
-    } else if (c.positions == scalar_type::i64) {
-      r.positions = positions.view<const std::int64_t>();
+    rope_options r{.layout = c.pairs,
+                   .base = c.base,
+                   .rotary_dims = c.dims,
+                   .position_offset = c.offset,
+                   .axes = c.axes};
+    if (c.positions != scalar_type::none) {
+      r.positions = any_positions(positions, c.positions);
+    }
+    if (c.axes != rope_axes::one) {
+      r.second_positions = any_positions(second, c.second);
+      r.second_base = c.second_base;
     }
     return r;
+  }
+
+  static seqmix::any_view<2> any_positions(const tensor<2>& from, scalar_type type) {
+    if (type == scalar_type::i32) {
+      return from.view<const std::int32_t>();
+    }
+    return from.view<const std::int64_t>();
   }
 
   std::int64_t position(std::int64_t b, std::int64_t t) const {
@@ -79,29 +103,36 @@ struct rope_problem {
 
   /// What is wrong with `result`; empty when nothing is. Angles in long double.
   std::string verify(const tensor<4>& result) const {
-    const std::int64_t dims = c.dims == 0 ? c.D : c.dims;
+    const std::int64_t rotary = c.dims == 0 ? c.D : c.dims;
+    const std::int64_t dims = c.axes == rope_axes::split ? rotary / 2 : rotary;
+    const double second_base = c.second_base == 0 ? c.base : c.second_base;
     double far = 0;
     std::vector<double> expected;
     result.for_each([&](const tensor<4>::index& i) {
-      const std::int64_t d = i[3];
-      if (d >= dims) {
+      if (i[3] >= rotary) {
         expected.push_back(x[i]);
         return;
       }
+      const std::int64_t start = i[3] / dims * dims;  // of the channels that this one turns with
+      const std::int64_t d = i[3] - start;
       const bool half = c.pairs == rope_layout::half_split;
       const std::int64_t pair = half ? d % (dims / 2) : d / 2;
-      const bool second = half ? d >= dims / 2 : d % 2 == 1;
-      const std::int64_t other = half ? (second ? d - dims / 2 : d + dims / 2) : d ^ 1;
-      const std::int64_t p = position(i[0], i[1]);
-      far = std::max(far, std::fabs(static_cast<double>(p)));
-      const long double angle =
-          static_cast<long double>(p) *
-          std::pow(static_cast<long double>(c.base),
-                   -2.0L * static_cast<long double>(pair) / static_cast<long double>(dims));
+      const bool upper = half ? d >= dims / 2 : d % 2 == 1;
+      const std::int64_t other = start + (half ? (upper ? d - dims / 2 : d + dims / 2) : d ^ 1);
+      const auto turn = [&](double place, double base) {
+        return static_cast<long double>(place) *
+               std::pow(static_cast<long double>(base),
+                        -2.0L * static_cast<long double>(pair) / static_cast<long double>(dims));
+      };
+      const double p = static_cast<double>(position(i[0], i[1]));
+      const double p2 = c.axes == rope_axes::one ? 0 : second[{i[0], i[1]}];
+      far = std::max(far, std::fabs(p) + std::fabs(p2));
+      const long double angle = (start == 0 ? turn(p, c.base) : 0) +
+                                (start > 0 || c.axes == rope_axes::sum ? turn(p2, second_base) : 0);
       const double cosine = static_cast<double>(std::cos(angle));
       const double sine = static_cast<double>(std::sin(angle));
       const double partner = x[{i[0], i[1], i[2], other}];
-      expected.push_back(second ? x[i] * cosine + partner * sine : x[i] * cosine - partner * sine);
+      expected.push_back(upper ? x[i] * cosine + partner * sine : x[i] * cosine - partner * sine);
     });
     tolerance t = tolerance_of(c.o_type);
     if (c.o_type == scalar_type::f64) {
@@ -164,18 +195,26 @@ TEST_CASE("rope against the definition", "[rope]") {
   constexpr std::int64_t offsets[] = {0, 5, -3, 1000000};
   constexpr double bases[] = {10000, 1, 500000.5};
   constexpr scalar_type positions[] = {scalar_type::none, scalar_type::i32, scalar_type::i64};
+  constexpr rope_axes axes[] = {rope_axes::one, rope_axes::split, rope_axes::sum};
+  constexpr double second_bases[] = {0, 100, 2500000};
   const rope_calls calls[] = {rope_calls_for<float, float>(), rope_calls_for<double, double>(),
                               rope_calls_for<f16, f16>(),     rope_calls_for<bf16, bf16>(),
                               rope_calls_for<bf16, float>(),  rope_calls_for<float, bf16>()};
-  const test_plan plan = pairwise_plan(
-      {std::size(times), std::size(widths), 3, 2, 2, 4, 3, 3, 7, 6, std::size(calls), 3, 3, 3}, 4);
+  const test_plan plan = pairwise_plan({std::size(times), std::size(widths), 3, 2, 2, 4, 3, 3, 7, 6,
+                                        std::size(calls), 3, 3, 3, 3, 2, 3},
+                                       4);
   std::uint64_t seed = 0;
   int in_place = 0;
   for (const std::vector<int>& row : plan) {
     const auto at = [&](std::size_t f) { return static_cast<std::size_t>(row[f]); };
     const rope_calls& call = calls[at(10)];
     rope_case c{.B = 1 + row[11], .T = times[at(0)], .H = 1 + 2 * row[4], .D = widths[at(1)]};
-    c.dims = row[2] == 0 ? 0 : row[2] == 1 ? c.D : c.D / 4 * 2;
+    c.axes = axes[at(14)];
+    c.second = positions[1 + at(15)];
+    c.second_base = second_bases[at(16)];
+    const std::int64_t unit = c.axes == rope_axes::split ? 4 : 2;
+    c.D = (c.D + unit - 1) / unit * unit;
+    c.dims = row[2] == 0 ? 0 : row[2] == 1 ? c.D : c.D / 2 / unit * unit;
     c.pairs = row[3] == 0 ? rope_layout::half_split : rope_layout::interleaved;
     c.offset = offsets[at(5)];
     c.base = bases[at(6)];
@@ -344,9 +383,16 @@ TEST_CASE("far positions keep their angle", "[rope]") {
 }
 
 TEST_CASE("rope's bits depend on the token alone", "[rope]") {
-  for (const rope_layout pairs : {rope_layout::interleaved, rope_layout::half_split}) {
+  for (const auto& [pairs, axes] : {std::pair{rope_layout::interleaved, rope_axes::one},
+                                    std::pair{rope_layout::half_split, rope_axes::one},
+                                    std::pair{rope_layout::interleaved, rope_axes::split},
+                                    std::pair{rope_layout::half_split, rope_axes::split},
+                                    std::pair{rope_layout::interleaved, rope_axes::sum},
+                                    std::pair{rope_layout::half_split, rope_axes::sum}}) {
     rope_case c{.B = 3, .T = 50, .H = 2, .D = 44};
     c.pairs = pairs;
+    c.axes = axes;
+    c.second_base = 77;
     c.positions = scalar_type::i32;
     rope_problem p(c);
     const rope_calls calls = rope_calls_for<float, float>();
@@ -368,6 +414,9 @@ TEST_CASE("rope's bits depend on the token alone", "[rope]") {
       const std::int64_t t = token.second;
       single.offset = p.position(b, t);
       rope_problem one(single);
+      if (c.axes != rope_axes::one) {
+        one.second.set({0, 0}, p.second[{b, t}]);
+      }
       one.x.for_each([&](const tensor<4>::index& i) { one.x.set(i, p.x[{b, t, i[2], i[3]}]); });
       calls.run(one, {});
       bool same = true;

@@ -29,12 +29,24 @@ dispatch::call<Arch, rope_problem> bind_rope(const X& x, const O& o, const rope_
 
 }  // namespace detail
 
-/// Rotary position embedding, 1-D: turns each pair of channels by an angle that grows with the
-/// token's position, so that a product of a query and a key depends on the difference of their
-/// positions only.
+/// Rotary position embedding, 1-D, 2-D or with a dual index: turns each pair of channels by an
+/// angle that grows with the token's position, so that a product of a query and a key depends on
+/// the difference of their positions only.
 ///
 ///     angle(t, c) = position_t base^(-2c / rotary_dims),    c = 0 ... rotary_dims / 2 - 1
 ///     (x, y) -> (x cos - y sin, y cos + x sin)
+///
+/// That is `options.axes` one. The other two take a second position for each token,
+/// `options.second_positions`, with a base of its own, `options.second_base`:
+///
+///     split: the equation above twice, with rotary_dims / 2 in place of rotary_dims:
+///            position, base              for channels 0 ... rotary_dims / 2 - 1
+///            second_position, base2      for channels rotary_dims / 2 ... rotary_dims - 1
+///     sum:   angle(t, c) = position_t base^(-2c / rotary_dims)
+///                          + second_position_t base2^(-2c / rotary_dims)
+///
+/// `options.position_offset` is added to the first positions only. With split, pairs are formed
+/// within each half, and rotary_dims is a multiple of 4.
 ///
 /// x and o [B, T, H, D], or packed [total, H, D] with positions [1, total]. Which channels form a
 /// pair is `options.layout`, which must be given. Channels from rotary_dims on are copied. Negative
