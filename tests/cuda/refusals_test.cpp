@@ -46,6 +46,18 @@ TEST_CASE("features that no kernel has are refused by name", "[refusals]") {
   c.sinks = 2;
   refuses<f16>(c, "cuda: lacks sink_tokens");
   c = sound();
+  c.softcap = 30;
+  refuses<bf16>(c, "cuda: lacks softcap");
+  c = sound();
+  c.sink_logits = true;
+  refuses<bf16>(c, "cuda: lacks sink_logits");
+  c = sound();
+  c.alibi = true;
+  refuses<bf16>(c, "cuda: lacks alibi_slopes");
+  c = sound();
+  c.bias = bias_shape::heads_and_keys;
+  refuses<f16>(c, "cuda: lacks bias");
+  c = sound();
   c.V = 128;
   refuses<bf16>(c, "cuda: lacks unequal_dims");
   c = sound();

@@ -99,7 +99,10 @@ class device_residence {
     if (p.lse.type() != scalar_type::none) {
       lse_ = std::make_unique<resident<3>>(p.lse, where);
     }
-    for (tensor<1>* t : {&p.q_offsets, &p.k_offsets, &p.lengths}) {
+    if (p.bias.type() != scalar_type::none) {
+      bias_ = std::make_unique<resident<4>>(p.bias, where);
+    }
+    for (tensor<1>* t : {&p.q_offsets, &p.k_offsets, &p.lengths, &p.sink, &p.slopes}) {
       if (t->type() != scalar_type::none) {
         indices_.push_back(std::make_unique<resident<1>>(*t, where));
       }
@@ -142,6 +145,7 @@ class device_residence {
  private:
   resident<4> q_, k_, v_, o_;
   std::unique_ptr<resident<3>> lse_;
+  std::unique_ptr<resident<4>> bias_;
   std::vector<std::unique_ptr<resident<1>>> indices_;
 };
 
