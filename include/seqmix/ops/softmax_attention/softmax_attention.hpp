@@ -84,7 +84,7 @@ attention_call<Arch> bind_scored(const Q& q, const K& k, const V& v, const O& o,
 /// Three forms of the call:
 ///     batched   q [B, T, H, D], k [B, S, HK, D], v [B, S, HK, V], o [B, T, H, V]
 ///     packed    q [total, H, D], k, v, o likewise, with `options.varlen`
-///     cached    q and o as batched, a `kv_view` in place of k and v
+///     cached    q and o as batched, a `kv_view` in place of k and v: contiguous, or paged
 ///
 /// Each also with a score functor after the output (`attention_score`), which changes s_ij.
 ///
