@@ -40,10 +40,11 @@ TEST_CASE("what a problem requires and an implementation lacks") {
 TEST_CASE("every feature of softmax_attention has a name of its own") {
   using seqmix::softmax_attention_feature;
   std::set<std::string> names;
-  const int last = static_cast<int>(softmax_attention_feature::mixed_types);
+  const int last = static_cast<int>(softmax_attention_feature::paged);
   for (int f = 0; f <= last; ++f) {
     names.insert(name(static_cast<softmax_attention_feature>(f)));
   }
   CHECK(static_cast<int>(names.size()) == last + 1);
   CHECK(std::string(name(softmax_attention_feature::mixed_types)) == "mixed_types");
+  CHECK(std::string(name(softmax_attention_feature::paged)) == "paged (a block table)");
 }

@@ -263,7 +263,8 @@ TEST_CASE("the oracle as a function object", "[softmax_attention]") {
                    .causal = true,
                    .lse = scalar_type::f64};
   c.types = types_of_all<double>();
-  for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
+  for (const call_form form :
+       {call_form::batched, call_form::packed, call_form::cached, call_form::paged}) {
     c.form = form;
     CAPTURE(c);
     attention_problem p(c);

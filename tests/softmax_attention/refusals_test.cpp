@@ -67,6 +67,26 @@ struct cached : arena {
   }
 };
 
+/// The same on a pool of six pages of two rows; the second sequence's entries past its one page are
+/// garbage.
+struct paged : arena {
+  std::vector<std::int32_t> lengths{5, 2};
+  std::vector<std::int64_t> table{4, 0, 3, 1, -8, 99};
+  tensor_view<float, 4> q = seqmix::view(in.data(), B, T, H, D);
+  seqmix::kv_view<float, float> kv{seqmix::view(in.data() + 500, 6, 2, HK, D),
+                                   seqmix::view(in.data() + 1000, 6, 2, HK, V),
+                                   {.lengths = seqmix::view(lengths.data(), B),
+                                    .block_table = seqmix::view(table.data(), B, 3)}};
+  tensor_view<float, 4> o = seqmix::view(out.data(), B, T, H, V);
+  paged() = default;
+  paged(const paged&) = delete;
+
+  template <class F>
+  auto apply(F&& f) const {
+    return f(q, kv, o, options);
+  }
+};
+
 /// The same packed: three sequences, the second without queries.
 struct packed : arena {
   std::vector<std::int64_t> q_offsets{0, 4, 4, 9};
@@ -143,10 +163,13 @@ TEST_CASE("the calls that the refusals start from are sound", "[softmax_attentio
   batched a;
   cached b;
   packed c;
+  paged d;
   a.apply([&](const auto&... x) { seqmix::softmax_attention(x...); });
   b.apply([&](const auto&... x) { seqmix::softmax_attention(x...); });
   c.apply([&](const auto&... x) { seqmix::softmax_attention(x...); });
+  d.apply([&](const auto&... x) { seqmix::softmax_attention(x...); });
   CHECK(a.out[0] == 0.5f);
+  CHECK(d.out[0] == 0.5f);
   CHECK(b.out[0] == 0.5f);
   CHECK(c.out[0] == 0.5f);
   CHECK_FALSE(a.wrote_nothing());
@@ -286,9 +309,6 @@ TEST_CASE("options that are not implemented are refused, not ignored",
           "[softmax_attention][errors]") {
   using C = batched;
   const std::string none = "no value (not implemented yet)";
-  refuses<cached>("kv.layout.block_table", none, "a value", [](cached& c) {
-    c.kv.layout.block_table = seqmix::view(c.lengths.data(), 2, 1);
-  });
   refuses<cached>("kv.layout.k_scale", none, "a value",
                   [](cached& c) { c.kv.layout.k_scale = seqmix::view(c.in.data(), HK); });
   refuses<cached>("kv.layout.v_scale", none, "a value",
@@ -405,6 +425,51 @@ TEST_CASE("lengths out of range are refused", "[softmax_attention][errors]") {
   refuses<packed>("options.varlen.k_lengths", "3 entries", "2", [](packed& c) {
     c.options.varlen.k_lengths = seqmix::view(c.lengths.data(), 2);
   });
+}
+
+TEST_CASE("block tables that do not describe the pool are refused", "[softmax_attention][errors]") {
+  using C = paged;
+  constexpr const char* table = "kv.layout.block_table";
+  constexpr const char* lengths = "kv.layout.lengths";
+  refuses<C>(table, "pages in [0, 6) wherever keys are in use", "entry [0, 2] = 6",
+             [](C& c) { c.table[2] = 6; });
+  refuses<C>(table, "pages in [0, 6)", "entry [1, 0] = -1", [](C& c) { c.table[3] = -1; });
+  refuses<C>(table, "pages in [0, 6)", "entry [1, 1] = -8", [](C& c) { c.lengths[1] = 3; });
+  refuses<C>(lengths, "lengths from 0 to 6", "entry 0 = 7", [](C& c) { c.lengths[0] = 7; });
+  refuses<C>(lengths, "lengths from 0 to 6", "entry 1 = -1", [](C& c) { c.lengths[1] = -1; });
+  refuses<C>(lengths, "lengths from 0 to 4", "entry 0 = 5",
+             [](C& c) { c.kv.layout.block_table = seqmix::view(c.table.data(), B, 2); });
+  refuses<C>(lengths, "lengths, beside a block table", "none",
+             [](C& c) { c.kv.layout.lengths = {}; });
+  refuses<C>(lengths, "2 entries", "0",
+             [](C& c) { c.kv.layout.lengths = tensor_view<const std::int32_t, 1>{nullptr, {0}}; });
+  refuses<C>(table, "2 rows, one for each sequence", "1",
+             [](C& c) { c.kv.layout.block_table = seqmix::view(c.table.data(), 1, 3); });
+  refuses<C>(table, "element type i32 or i64", "f32",
+             [](C& c) { c.kv.layout.block_table = seqmix::view(c.in.data(), B, 3); });
+  refuses<C>(table, "data for shape [2, 3]", "a null pointer", [](C& c) {
+    c.kv.layout.block_table = tensor_view<const std::int32_t, 2>{nullptr, {B, 3}};
+  });
+  refuses<C>(table, "extents of at least 0", "[2, -3]", [](C& c) {
+    c.kv.layout.block_table = tensor_view<const std::int64_t, 2>{c.table.data(), {B, -3}};
+  });
+  refuses<C>(table, "host memory, beside host tensors", "memory of cuda:0", [](C& c) {
+    c.kv.layout.block_table = tensor_view<const std::int64_t, 2>{c.table.data(), {B, 3}, gpu};
+  });
+  refuses<C>("k", "[pages, page, HK, D] = [6, 2, 2, 6]", "[6, 2, 2, 5]",
+             [](C& c) { c.kv.k = c.kv.k.slice(3, 0, 5); });
+  refuses<C>("v", "[pages, page, HK, V] = [6, 2, 2, 7]", "[5, 2, 2, 7]",
+             [](C& c) { c.kv.v = c.kv.v.slice(0, 0, 5); });
+  refuses<C>("v", "[pages, page, HK, V] = [6, 2, 2, 7]", "[6, 1, 2, 7]",
+             [](C& c) { c.kv.v = c.kv.v.slice(1, 0, 1); });
+  refuses<C>("k.extent(page)", "at least 1", "0", [](C& c) {
+    c.kv.k = c.kv.k.slice(1, 0, 0);
+    c.kv.v = c.kv.v.slice(1, 0, 0);
+  });
+  refuses<C>("options.bias", "[B, H, T, longest length] = [2, 4, 3, 5], or 1 on any axis",
+             "[2, 4, 3, 4]", [](C& c) { c.options.bias = seqmix::view(c.in.data(), B, H, T, 4); });
+  refuses<C>("options.bias", "[2, 4, 3, 5], or 1 on any axis", "[2, 4, 4, 5]",
+             [](C& c) { c.options.bias = seqmix::view(c.in.data(), B, H, T + 1, 5); });
 }
 
 TEST_CASE("tensors on different devices are refused", "[softmax_attention][errors]") {

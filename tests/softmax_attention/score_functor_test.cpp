@@ -92,7 +92,8 @@ TEST_CASE("a score functor sees every pair where it is, and changes its score",
 TEST_CASE("a score functor works in every form of the call", "[softmax_attention]") {
   // One that changes nothing gives what the call without it gives.
   const auto same = [](float score, const seqmix::score_context&) { return score; };
-  for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
+  for (const call_form form :
+       {call_form::batched, call_form::packed, call_form::cached, call_form::paged}) {
     for (const std::uint64_t seed : {1u, 2u}) {
       attention_case c{.B = 3,
                        .T = 6,

@@ -21,7 +21,8 @@ TEST_CASE("the counter counts", "[softmax_attention]") {
 
 TEST_CASE("the second identical call allocates nothing", "[softmax_attention]") {
   const attention_calls calls = calls_for<float>();
-  for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
+  for (const call_form form :
+       {call_form::batched, call_form::packed, call_form::cached, call_form::paged}) {
     for (const std::int64_t T : {1, 60}) {
       attention_case c{.B = 3,
                        .T = T,

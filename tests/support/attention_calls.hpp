@@ -28,6 +28,12 @@ auto with_views(attention_problem& p, F&& f) {
     case call_form::packed:
       return f(p.q.packed_view<TQ>(), p.k.packed_view<TK>(), p.v.packed_view<TV>(),
                p.o.packed_view<TO>(), options);
+    case call_form::paged:
+      return f(p.q.view<TQ>(),
+               seqmix::kv_view(
+                   p.k_pool.view<const TK>(), p.v_pool.view<const TV>(),
+                   {.lengths = index_view(p.lengths), .block_table = index_view(p.block_table)}),
+               p.o.view<TO>(), options);
     default:
       return f(p.q.view<TQ>(),
                seqmix::kv_view(p.k.view<const TK>(), p.v.view<const TV>(),
@@ -113,6 +119,9 @@ inline bool can_run(const attention_problem& p, algorithm how) {
 /// Clears the outputs and runs; returns what is wrong with the scratch memory, else nothing.
 inline std::string run(const attention_calls& calls, attention_problem& p, const execution& e) {
   p.clear_outputs();
+  if (p.c.form == call_form::paged) {
+    p.fill_pool();  // a test may have changed keys and values
+  }
   pool_executor pool(e.threads, e.shuffle);
   seqmix::context ctx{.pin = pin_of(e.how)};
   if (e.threads > 1 || e.shuffle != 0) {

@@ -32,7 +32,9 @@ inline constexpr layout inputs[] = {layout::dense,      layout::padded,        l
                                     layout::broadcast,  layout::broadcast_time};
 inline constexpr layout outputs[] = {layout::dense,      layout::padded,   layout::strided,
                                      layout::head_first, layout::reversed, layout::misaligned};
-inline constexpr call_form forms[] = {call_form::batched, call_form::packed, call_form::cached};
+inline constexpr call_form forms[] = {call_form::batched, call_form::packed, call_form::cached,
+                                      call_form::paged};
+inline constexpr std::int64_t pages[] = {1, 3, 16, 64, 100};
 
 }  // namespace axes
 
@@ -81,8 +83,13 @@ inline constexpr sweep_factor scale{2, [](attention_case& c, execution&, int i) 
 inline constexpr sweep_factor lse{
     std::size(axes::lse_types),
     [](attention_case& c, execution&, int i) { c.lse = axes::lse_types[i]; }};
+/// Every form but the paged one.
 inline constexpr sweep_factor form{
+    3, [](attention_case& c, execution&, int i) { c.form = axes::forms[i]; }};
+inline constexpr sweep_factor any_form{
     std::size(axes::forms), [](attention_case& c, execution&, int i) { c.form = axes::forms[i]; }};
+inline constexpr sweep_factor page{
+    std::size(axes::pages), [](attention_case& c, execution&, int i) { c.page = axes::pages[i]; }};
 inline constexpr sweep_factor batch{3, [](attention_case& c, execution&, int i) { c.B = i + 1; }};
 inline constexpr sweep_factor q{
     std::size(axes::inputs), [](attention_case& c, execution&, int i) { c.q = axes::inputs[i]; }};
@@ -217,8 +224,8 @@ inline void check_matrix_pairwise(const attention_calls& calls,
                                   std::initializer_list<std::uint64_t> seeds = {1}) {
   using namespace factors;
   const std::vector<sweep_factor> all{
-      T, S, D, V, heads,   causal,  window,    sinks,   scale,       lse,   form, batch,
-      q, k, v, o, threads, shuffle, workspace, softcap, sink_logits, alibi, bias};
+      T, S, D, V, heads,   causal,  window,    sinks,   scale,       lse,   any_form, batch,
+      q, k, v, o, threads, shuffle, workspace, softcap, sink_logits, alibi, bias,     page};
   matrix_sweep m{calls};
   for (const std::uint64_t seed : seeds) {
     m.sweep(all, pairwise_plan(level_counts(all), seed));
@@ -285,16 +292,16 @@ inline void check_matrix_full(const attention_calls& calls) {
                                             }};
   matrix_sweep masks{calls, 50'000};
   masks.product({T, S, causal, window, sinks, heads},
-                {small_dims, scale, lse, form, q, k, v, o, threads, shuffle, workspace});
+                {small_dims, scale, lse, any_form, q, k, v, o, threads, shuffle, workspace, page});
   masks.finish("softmax_attention, full: sizes x masks x heads");
   matrix_sweep widths{calls, 50'000};
-  widths.product({D, V, few_lengths, form, causal, lse},
+  widths.product({D, V, few_lengths, any_form, causal, lse},
                  {heads, window, sinks, scale, batch, q, k, v, o, threads, shuffle, workspace,
-                  softcap, sink_logits, alibi, bias});
+                  softcap, sink_logits, alibi, bias, page});
   widths.finish("softmax_attention, full: widths x forms");
   matrix_sweep layouts{calls, 50'000};
-  layouts.product({q, k, v, o, form}, {few_lengths, small_dims, causal, heads, window, sinks, lse,
-                                       batch, threads, workspace});
+  layouts.product({q, k, v, o, any_form}, {few_lengths, small_dims, causal, heads, window, sinks,
+                                           lse, batch, threads, workspace, page});
   layouts.finish("softmax_attention, full: layouts");
 }
 

@@ -20,10 +20,12 @@ namespace seqmix_test {
 
 inline constexpr double infinity = std::numeric_limits<double>::infinity();
 
-/// The three forms of a call of softmax_attention.
-enum class call_form { batched, packed, cached };
+/// The forms of a call of softmax_attention. A paged call is a cached one whose cache is a pool of
+/// pages.
+enum class call_form { batched, packed, cached, paged };
 constexpr const char* name(call_form f) noexcept {
-  return f == call_form::batched ? "batched" : f == call_form::packed ? "packed" : "cached";
+  constexpr const char* names[] = {"batched", "packed", "cached", "paged"};
+  return names[static_cast<int>(f)];
 }
 
 /// Which axes of a bias have more than one entry.
@@ -66,6 +68,7 @@ struct attention_case {
   std::optional<double> scale{};
   scalar_type lse = scalar_type::none;
   call_form form = call_form::batched;
+  std::int64_t page = 16;  ///< keys in a page of the paged form
   layout q = layout::dense, k = layout::dense, v = layout::dense, o = layout::dense;
   double magnitude = 1;
   std::uint64_t seed = 1;
@@ -82,10 +85,10 @@ struct attention_case {
     } else {
       out << "default";
     }
-    out << ", lse " << name(c.lse) << ", " << name(c.form) << ", layouts " << name(c.q) << " "
-        << name(c.k) << " " << name(c.v) << " " << name(c.o) << ", types " << name(c.types.q) << " "
-        << name(c.types.k) << " " << name(c.types.v) << " " << name(c.types.o) << ", magnitude "
-        << c.magnitude << ", seed " << c.seed << "}";
+    out << ", lse " << name(c.lse) << ", " << name(c.form) << ", page " << c.page << ", layouts "
+        << name(c.q) << " " << name(c.k) << " " << name(c.v) << " " << name(c.o) << ", types "
+        << name(c.types.q) << " " << name(c.types.k) << " " << name(c.types.v) << " "
+        << name(c.types.o) << ", magnitude " << c.magnitude << ", seed " << c.seed << "}";
     return out;
   }
 };
@@ -108,14 +111,16 @@ inline bool sees(const attention_case& c, const sequence_place& s, std::int64_t 
 /// The tensors of a case, in memory of the layouts that it names.
 ///
 /// Sequence 0 has T queries and S keys. In the packed form the others are ragged, some are shorter
-/// than their slot, and rows follow the last one; in the cached form the lengths differ.
+/// than their slot, and rows follow the last one; in the cached form the lengths differ. The paged
+/// form keeps its keys and values like the cached one, and copies them into a pool.
 class attention_problem {
  public:
   explicit attention_problem(const attention_case& which) : c(which) {
     std::vector<std::int64_t> q_starts{0};
     std::vector<std::int64_t> k_starts{0};
     std::vector<std::int64_t> key_counts;
-    const bool shortened = c.form == call_form::cached || c.seed % 2 == 1;
+    const bool cache = c.form == call_form::cached || c.form == call_form::paged;
+    const bool shortened = cache || c.seed % 2 == 1;
     for (std::int64_t b = 0; b < c.B; ++b) {
       const std::uint64_t r = mix(c.seed * 1000 + static_cast<std::uint64_t>(b));
       sequence_place s{b, 0, c.T, 0, c.S};
@@ -127,7 +132,7 @@ class attention_problem {
              b == 0 ? c.S : below(c.S, 20)};
         q_starts.push_back(s.q_begin + s.queries);
         k_starts.push_back(s.k_begin + s.keys + (shortened ? below(3, 40) : 0));
-      } else if (c.form == call_form::cached && b > 0) {
+      } else if (cache && b > 0) {
         s.keys = below(c.S, 20);
       }
       sequences.push_back(s);
@@ -149,7 +154,7 @@ class attention_problem {
       q_offsets = index_tensor(q_starts, c.seed % 4 < 2, vector_layout);
       k_offsets = index_tensor(k_starts, c.seed % 8 < 4, vector_layout);
     }
-    if (packed ? shortened : c.form == call_form::cached) {
+    if (packed ? shortened : cache) {
       lengths = index_tensor(key_counts, c.seed % 4 < 2, vector_layout);
     }
     // Each in a type of its own, and in a layout of the vectors'.
@@ -184,6 +189,27 @@ class attention_problem {
     q.fill(c.seed * 4 + 1, c.magnitude);
     k.fill(c.seed * 4 + 2);
     v.fill(c.seed * 4 + 3);
+    if (c.form == call_form::paged) {
+      make_pool();
+      fill_pool();
+    }
+  }
+
+  /// Copies the keys and values in use to their pages. All else in the pool stays NaN.
+  void fill_pool() {
+    for (const sequence_place& s : sequences) {
+      for (std::int64_t j = 0; j < s.keys; ++j) {
+        const auto at = static_cast<std::int64_t>(block_table[{s.batch, j / c.page}]);
+        for (std::int64_t h = 0; h < c.HK; ++h) {
+          for (std::int64_t d = 0; d < c.D; ++d) {
+            k_pool.set({at, j % c.page, h, d}, k[{s.batch, j, h, d}]);
+          }
+          for (std::int64_t d = 0; d < c.V; ++d) {
+            v_pool.set({at, j % c.page, h, d}, v[{s.batch, j, h, d}]);
+          }
+        }
+      }
+    }
   }
 
   seqmix::softmax_attention_options options() const {
@@ -270,11 +296,43 @@ class attention_problem {
   tensor<4> q, k, v, o;
   tensor<3> lse;
   tensor<1> q_offsets, k_offsets, lengths;
+  tensor<4> k_pool, v_pool;  ///< of the paged form
+  tensor<2> block_table;
   tensor<1> sink, slopes;
   tensor<4> bias;
   std::int64_t max_q = 0, max_k = 0;  ///< said beside offsets on a device; 0: their longest step
 
  private:
+  /// A pool with pages that nobody uses, and a table that names pages in a shuffled order and has
+  /// garbage past the last page in use.
+  void make_pool() {
+    std::int64_t used = 0;
+    for (const sequence_place& s : sequences) {
+      used += (s.keys + c.page - 1) / c.page;
+    }
+    std::vector<std::int64_t> order(static_cast<std::size_t>(used + 3));
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      order[i] = static_cast<std::int64_t>(i);
+      std::swap(order[i], order[mix(c.seed * 99 + i) % (i + 1)]);
+    }
+    const auto pages = static_cast<std::int64_t>(order.size());
+    const auto without_repeats = [](layout kind) {
+      const bool repeats = kind == layout::broadcast || kind == layout::broadcast_time;
+      return repeats ? layout::dense : kind;
+    };
+    k_pool = tensor<4>(c.types.k, {pages, c.page, c.HK, c.D}, without_repeats(c.k));
+    v_pool = tensor<4>(c.types.v, {pages, c.page, c.HK, c.V}, without_repeats(c.v));
+    block_table = tensor<2>(c.seed % 8 < 4 ? scalar_type::i64 : scalar_type::i32,
+                            {c.B, (c.S + c.page - 1) / c.page + 2},
+                            c.seed % 3 == 0 ? layout::strided : layout::dense);
+    std::size_t next = 0;
+    block_table.for_each([&](const tensor<2>::index& at) {
+      constexpr double garbage[] = {-1, 2147483647, -2147483648.0, 0};
+      const bool in_use = at[1] * c.page < sequences[static_cast<std::size_t>(at[0])].keys;
+      block_table.set(at,
+                      in_use ? static_cast<double>(order[next++]) : garbage[(at[0] + at[1]) % 4]);
+    });
+  }
   std::array<bool, 4> bias_axes() const noexcept {
     switch (c.bias) {
       case bias_shape::full:

@@ -332,6 +332,14 @@ inline seqmix::any_view<1> index_view(const tensor<1>& t) {
   return t.view<const std::int32_t>();
 }
 
+/// A matrix of int32 or int64.
+inline seqmix::any_view<2> index_view(const tensor<2>& t) {
+  if (t.type() == scalar_type::i64) {
+    return t.view<const std::int64_t>();
+  }
+  return t.view<const std::int32_t>();
+}
+
 /// A tensor of real numbers as an operator's option.
 template <std::size_t Rank>
 seqmix::any_view<Rank> real_view(const tensor<Rank>& t) {

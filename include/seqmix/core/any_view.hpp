@@ -49,6 +49,15 @@ SEQMIX_ALWAYS_INLINE std::int64_t index_at(const erased_view<Pointer, 1>& v,
                                     : static_cast<const std::int64_t*>(v.data)[at];
 }
 
+/// Entry [i, j] of an int32 or int64 matrix.
+template <class Pointer>
+SEQMIX_ALWAYS_INLINE std::int64_t index_at(const erased_view<Pointer, 2>& v, std::int64_t i,
+                                           std::int64_t j) noexcept {
+  const std::int64_t at = i * v.strides[0] + j * v.strides[1];
+  return v.type == scalar_type::i32 ? static_cast<const std::int32_t*>(v.data)[at]
+                                    : static_cast<const std::int64_t*>(v.data)[at];
+}
+
 }  // namespace detail
 
 /// A read-only tensor with its element type erased: an optional input among an operator's options.

@@ -18,14 +18,16 @@ inline constexpr std::int64_t largest_head_dim = 1024;
 template <class Tag>
 void check_shapes(contract<Tag>& c, const softmax_attention_problem& p) {
   const auto [B, T, H, D] = p.q.extents;
+  const std::int64_t outer = p.paged() ? p.k.extents[0] : B;
   const std::int64_t S = p.k.extents[1];
   const std::int64_t HK = p.k.extents[2];
   const std::int64_t V = p.v.extents[3];
   c.tensor("q", p.q).tensor("k", p.k).tensor("v", p.v).tensor("o", p.o);
   c.in_range("q.extent(D)", D, 1, largest_head_dim);
   c.in_range("v.extent(V)", V, 1, largest_head_dim);
-  c.shape("k", p.k, {B, S, HK, D}, "[B, S, HK, D]");
-  c.shape("v", p.v, {B, S, HK, V}, "[B, S, HK, V]");
+  c.shape("k", p.k, {outer, S, HK, D}, p.paged() ? "[pages, page, HK, D]" : "[B, S, HK, D]");
+  c.shape("v", p.v, {outer, S, HK, V}, p.paged() ? "[pages, page, HK, V]" : "[B, S, HK, V]");
+  c.require(!p.paged() || S > 0, "k.extent(page)", "at least 1", S);
   c.shape("o", p.o, {B, T, H, V}, "[B, T, H, V]");
   if (HK == 0 ? H != 0 : H % HK != 0) {
     c.fail("k.extent(HK)", "a divisor of H = " + std::to_string(H), std::to_string(HK));
@@ -49,9 +51,43 @@ void check_options(contract<Tag>& c, const softmax_attention_options& options,
   c.require(options.sink_tokens >= 0, "options.sink_tokens", "at least 0", options.sink_tokens);
   c.require(std::isfinite(options.softcap) && options.softcap >= 0, "options.softcap",
             "a finite number, 0 for none", options.softcap);
-  c.absent("kv.layout.block_table", layout.block_table.given());
   c.absent("kv.layout.k_scale", layout.k_scale.given());
   c.absent("kv.layout.v_scale", layout.v_scale.given());
+}
+
+/// The table of a paged cache, where its shape and type are in order and the lengths hold: each
+/// entry in use names a page. Contents on a device cannot be read here.
+template <class Tag>
+void check_pages(contract<Tag>& c, const softmax_attention_problem& p) {
+  if (!p.block_table.memory.on_host() || !p.k_lengths.memory.on_host()) {
+    return;
+  }
+  const std::int64_t pages = p.k.extents[0];
+  for (std::int64_t b = 0; c.holds() && b < p.sequences; ++b) {
+    const std::int64_t length = index_at(p.k_lengths, b);
+    for (std::int64_t n = 0; c.holds() && n * p.page < length; ++n) {
+      const std::int64_t entry = index_at(p.block_table, b, n);
+      if (entry < 0 || entry >= pages) {
+        c.fail("kv.layout.block_table",
+               "pages in [0, " + std::to_string(pages) + ") wherever keys are in use",
+               "entry " + shape_text(std::array{b, n}) + " = " + std::to_string(entry));
+      }
+    }
+  }
+}
+
+template <class Tag>
+void check_block_table(contract<Tag>& c, const softmax_attention_problem& p, bool host) {
+  constexpr const char* argument = "kv.layout.block_table";
+  const any_view<2>& table = p.block_table;
+  c.tensor(argument, table);
+  c.require(!host || table.memory.on_host(), argument, "host memory, beside host tensors",
+            device_text(table.memory).c_str());
+  c.equal(argument, " rows, one for each sequence", p.sequences, table.extents[0]);
+  c.require(table.type == scalar_type::i32 || table.type == scalar_type::i64, argument,
+            "element type i32 or i64", name(table.type));
+  c.require(p.k_lengths.type != scalar_type::none, "kv.layout.lengths",
+            "lengths, beside a block table", "none");
 }
 
 /// Index vectors of packed sequences and of caches. The CPU reads them where they lie, so that
@@ -70,13 +106,19 @@ void check_sequences(contract<Tag>& c, const softmax_attention_problem& p,
              varlen.q_offsets.given() || varlen.k_offsets.given() || varlen.k_lengths.given(),
              "only with packed tensors of rank 3");
   }
-  if (p.k_lengths.given() && c.holds()) {
+  if (p.paged()) {
+    check_block_table(c, p, host);
+  }
+  if ((p.k_lengths.given() || p.paged()) && c.holds()) {
     const bool segments_known = p.packed && p.k_offsets.memory.on_host();
     c.lengths(p.packed ? "options.varlen.k_lengths" : "kv.layout.lengths", p.k_lengths, p.sequences,
               host, [&](std::int64_t b) {
                 return segments_known ? index_at(p.k_offsets, b + 1) - index_at(p.k_offsets, b)
-                                      : p.k.extents[1];
+                                      : p.key_capacity();
               });
+  }
+  if (p.paged() && c.holds()) {
+    check_pages(c, p);
   }
 }
 
@@ -95,7 +137,8 @@ void check_addend(contract<Tag>& c, const char* argument, const any_view<Rank>& 
 }
 
 /// What changes the scores. A bias repeats along axes of extent 1; that of packed sequences is
-/// indexed by sequence and by the places inside it.
+/// indexed by sequence and by the places inside it. That of a paged cache has the keys of the
+/// longest sequence, or more.
 template <class Tag>
 void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
   for (const auto& [argument, v] : {std::pair{"options.sink_logits", &p.sink_logits},
@@ -109,7 +152,14 @@ void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
     return;
   }
   check_addend(c, "options.bias", p.bias, p);
-  std::array<std::int64_t, 4> least{p.sequences, p.heads(), p.q.extents[1], p.k.extents[1]};
+  std::array<std::int64_t, 4> least{p.sequences, p.heads(), p.q.extents[1], p.key_capacity()};
+  if (p.paged() && p.k_lengths.memory.on_host()) {
+    least[3] = 0;
+    for (std::int64_t b = 0; c.holds() && b < p.sequences; ++b) {
+      const std::int64_t keys = index_at(p.k_lengths, b);
+      least[3] = least[3] < keys ? keys : least[3];
+    }
+  }
   if (p.packed) {
     least[2] = p.max_q;
     least[3] = p.max_k;
@@ -121,10 +171,12 @@ void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
   }
   for (std::size_t axis = 0; axis < 4; ++axis) {
     const std::int64_t e = p.bias.extents[axis];
-    const bool longer = p.packed && axis >= 2 && e > least[axis];
+    const bool longer = (p.packed ? axis >= 2 : p.paged() && axis == 3) && e > least[axis];
     if (e != 1 && e != least[axis] && !longer) {
       c.fail("options.bias",
-             std::string(p.packed ? "[sequences, H, longest q, longest k] = " : "[B, H, T, S] = ") +
+             std::string(p.packed    ? "[sequences, H, longest q, longest k] = "
+                         : p.paged() ? "[B, H, T, longest length] = "
+                                     : "[B, H, T, S] = ") +
                  shape_text(least) + ", or 1 on any axis",
              shape_text(p.bias.extents));
     }
@@ -163,6 +215,7 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
   required.add(f::bias, p.bias.given());
   required.add(f::score_functor, p.score != nullptr);
   required.add(f::mask_functor, p.mask != nullptr);
+  required.add(f::paged, p.paged());
   for (const scalar_type t : {p.q.type, p.k.type, p.v.type, p.o.type}) {
     required.add(f::f64, t == scalar_type::f64);
     required.add(f::f16, t == scalar_type::f16);
@@ -188,6 +241,8 @@ violation check_attention(softmax_attention_problem& p, const softmax_attention_
   p.softcap = options.softcap;
   p.alibi_slopes = options.alibi_slopes;
   p.bias = options.bias;
+  p.block_table = layout.block_table;
+  p.page = p.paged() ? p.k.extents[1] : 0;
   p.sequences = p.q.extents[0];
   if (p.packed) {
     p.q_offsets = options.varlen.q_offsets;

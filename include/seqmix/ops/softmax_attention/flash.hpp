@@ -316,11 +316,18 @@ void flash_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t row_begin,
       continue;
     }
     const std::int64_t from = begin + (all.begin - begin) / columns * columns;
-    pack_keys<C, Arch>(rows.keys(from), all.end - from, key_dim, static_cast<int>(columns),
-                       s.key_panels + (from - begin) * key_dim);
-    const bool finite = pack_values<C, Arch>(rows.values(from), all.end - from, value_dim,
-                                             static_cast<int>(columns), block,
-                                             s.value_panels + (from - begin) * columns);
+    bool finite = true;
+    rows.with_rows(
+        from, all.end,
+        [&](const auto& keys) {
+          pack_keys<C, Arch>(keys, all.end - from, key_dim, static_cast<int>(columns),
+                             s.key_panels + (from - begin) * key_dim);
+        },
+        [&](const auto& values) {
+          finite =
+              pack_values<C, Arch>(values, all.end - from, value_dim, static_cast<int>(columns),
+                                   block, s.value_panels + (from - begin) * columns);
+        });
     flash_block<C, Arch>(rows, terms, s, row_begin, row_end, begin, end, finite);
   }
 

@@ -8,13 +8,19 @@ SEQMIX_BEGIN_NAMESPACE
 /// How the rows of a cache are to be read.
 struct kv_layout {
   any_view<1> lengths{};      ///< [B] keys in use, int32 or int64; all of S when not given
-  any_view<2> block_table{};  ///< [B, pages], for caches kept in pages
+  any_view<2> block_table{};  ///< [B, max_pages] pages of a pool, int32 or int64; needs lengths
   any_view<1> k_scale{};      ///< scales of quantised keys
   any_view<1> v_scale{};      ///< scales of quantised values
 };
 
-/// A non-owning key-value cache: k [B, S, HK, D], v [B, S, HK, V], of which sequence b uses the
-/// first `lengths[b]` rows. What lies past them is never read.
+/// A non-owning key-value cache, contiguous or paged.
+///
+///     contiguous   k [B, S, HK, D], v [B, S, HK, V]
+///     paged        k [pages, page, HK, D], v [pages, page, HK, V]: a pool with a `block_table`
+///
+/// Sequence b uses its first `lengths[b]` keys. With a table, key j of sequence b is row j % page
+/// of pool page block_table[b, j / page]. Rows past the length, and table entries past the last
+/// page in use, are never read and may hold anything. Sequences may share pages.
 template <class TK, class TV>
 struct kv_view {
   tensor_view<const TK, 4> k;

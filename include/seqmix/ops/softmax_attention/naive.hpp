@@ -56,23 +56,24 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
         const key_ranges visible = s.mask.row(i);
         double m = -infinity;
         for (std::int64_t j = 0; j < s.mask.keys; ++j) {
+          const key_place at = place_of(p, s, j);
           double dot = 0;
           for (std::int64_t d = 0; visible.contains(j) && d < p.key_dim(); ++d) {
             dot += widen<double>(t.q(s.batch, s.q_begin + i, h, d)) *
-                   widen<double>(t.k(s.batch, s.k_begin + j, kv_head, d));
+                   widen<double>(t.k(at.outer, at.row, kv_head, d));
           }
           score[j] = -infinity;
           bool seen = visible.contains(j);
           if constexpr (!std::is_void_v<Mask>) {
-            const score_context at{b, h, i, j, s.mask.queries, s.mask.keys};
-            seen = seen && (*static_cast<const Mask*>(p.mask))(at);
+            const score_context pair{b, h, i, j, s.mask.queries, s.mask.keys};
+            seen = seen && (*static_cast<const Mask*>(p.mask))(pair);
           }
           seen_by_row[static_cast<std::size_t>(j)] = seen;
           if (seen) {
             score[j] = biased_score<Tag>(p, b, h, i, j, s.mask, p.scale * dot);
             if constexpr (!std::is_void_v<Score>) {
-              const score_context at{b, h, i, j, s.mask.queries, s.mask.keys};
-              score[j] = (*static_cast<const Score*>(p.score))(static_cast<float>(score[j]), at);
+              const score_context pair{b, h, i, j, s.mask.queries, s.mask.keys};
+              score[j] = (*static_cast<const Score*>(p.score))(static_cast<float>(score[j]), pair);
             }
           }
           m = std::fmax(m, score[j]);
@@ -88,8 +89,9 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
           double sum = 0;
           for (std::int64_t j = 0; j < s.mask.keys; ++j) {
             if (seen_by_row[static_cast<std::size_t>(j)]) {
-              sum += std::exp(score[j] - reference) *
-                     widen<double>(t.v(s.batch, s.k_begin + j, kv_head, c));
+              const key_place at = place_of(p, s, j);
+              sum +=
+                  std::exp(score[j] - reference) * widen<double>(t.v(at.outer, at.row, kv_head, c));
             }
           }
           t.o(s.batch, s.q_begin + i, h, c) = narrow<TO>(l == 0 ? 0 : sum / l);

@@ -19,10 +19,12 @@ struct strided_rows {
   SEQMIX_ALWAYS_INLINE const T* at(std::int64_t i) const noexcept { return data + i * row; }
 };
 
+// What follows takes `strided_rows`, or other rows with `at` and `element`.
+
 /// Keys into panels of `columns` keys, each panel [dim][columns]; missing keys of the last panel
 /// are zero.
-template <class C, class Arch, class T>
-void pack_keys(strided_rows<T> keys, std::int64_t count, std::int64_t dim, int columns,
+template <class C, class Arch, class Rows>
+void pack_keys(const Rows& keys, std::int64_t count, std::int64_t dim, int columns,
                C* panels) noexcept {
   constexpr int w = simd::lanes<C, Arch>;
   for (std::int64_t first = 0; first < count; first += columns, panels += dim * columns) {
@@ -33,7 +35,7 @@ void pack_keys(strided_rows<T> keys, std::int64_t count, std::int64_t dim, int c
         }
         continue;
       }
-      const T* row = keys.at(first + j);
+      const auto* row = keys.at(first + j);
       for (std::int64_t d = 0; d < dim; d += w) {
         alignas(64) C lane[w];
         simd::load_strided<C, Arch>(row, keys.element, d, dim).store_aligned(lane);
@@ -48,14 +50,14 @@ void pack_keys(strided_rows<T> keys, std::int64_t count, std::int64_t dim, int c
 
 /// Values into panels of `columns` elements, each panel [capacity][columns] with the first `count`
 /// rows set. Returns whether all are finite: x - x is zero for a finite x and NaN for any other.
-template <class C, class Arch, class T>
-bool pack_values(strided_rows<T> values, std::int64_t count, std::int64_t dim, int columns,
+template <class C, class Arch, class Rows>
+bool pack_values(const Rows& values, std::int64_t count, std::int64_t dim, int columns,
                  std::int64_t capacity, C* panels) noexcept {
   constexpr int w = simd::lanes<C, Arch>;
   using V = simd::vec<C, Arch>;
   V probe(C(0));
   for (std::int64_t j = 0; j < count; ++j) {
-    const T* row = values.at(j);
+    const auto* row = values.at(j);
     for (std::int64_t d = 0; d < dim; d += columns) {
       C* out = panels + (d / columns * capacity + j) * columns;
       for (int c = 0; c < columns; c += w) {
@@ -69,13 +71,13 @@ bool pack_values(strided_rows<T> values, std::int64_t count, std::int64_t dim, i
 }
 
 /// Rows into a dense [count][stride] array, zero beyond `dim`.
-template <class C, class Arch, class T>
-void copy_rows(strided_rows<T> rows, std::int64_t count, std::int64_t dim, std::int64_t stride,
+template <class C, class Arch, class Rows>
+void copy_rows(const Rows& rows, std::int64_t count, std::int64_t dim, std::int64_t stride,
                C* out) noexcept {
   for (std::int64_t j = 0; j < count; ++j) {
+    const auto* row = rows.at(j);
     for (std::int64_t d = 0; d < stride; d += simd::lanes<C, Arch>) {
-      simd::load_strided<C, Arch>(rows.at(j), rows.element, d, dim)
-          .store_aligned(out + j * stride + d);
+      simd::load_strided<C, Arch>(row, rows.element, d, dim).store_aligned(out + j * stride + d);
     }
   }
 }

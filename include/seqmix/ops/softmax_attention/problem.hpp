@@ -29,6 +29,7 @@ enum class softmax_attention_feature {
   bias,
   score_functor,
   mask_functor,
+  paged,
 };
 
 constexpr const char* name(softmax_attention_feature f) noexcept {
@@ -49,7 +50,8 @@ constexpr const char* name(softmax_attention_feature f) noexcept {
                                    "alibi_slopes",
                                    "bias",
                                    "score_functor",
-                                   "mask_functor"};
+                                   "mask_functor",
+                                   "paged (a block table)"};
   return names[static_cast<int>(f)];
 }
 
@@ -59,16 +61,18 @@ struct softmax_attention_problem {
   static constexpr const char* operator_name = "softmax_attention";
 
   any_view<4> q;   // [B, T, H, D]     packed: [1, total, H, D]
-  any_view<4> k;   // [B, S, HK, D]    packed: [1, total, HK, D]
-  any_view<4> v;   // [B, S, HK, V]
+  any_view<4> k;   // [B, S, HK, D]    packed: [1, total, HK, D]    paged: [pages, page, HK, D]
+  any_view<4> v;   // [B, S, HK, V], likewise
   any_out<4> o;    // [B, T, H, V]
   any_out<3> lse;  // [B, H, T]        not given: not wanted
 
   bool packed = false;
   std::int64_t sequences = 0;
-  any_view<1> q_offsets;  // [sequences + 1], packed only
-  any_view<1> k_offsets;  // [sequences + 1], packed only
-  any_view<1> k_lengths;  // [sequences]; not given: every key counts
+  any_view<1> q_offsets;    // [sequences + 1], packed only
+  any_view<1> k_offsets;    // [sequences + 1], packed only
+  any_view<1> k_lengths;    // [sequences]; not given: every key counts, never so when paged
+  any_view<2> block_table;  // [sequences, most pages], paged only
+  std::int64_t page = 0;    // keys in a page, paged only
   std::int64_t max_q = 0;
   std::int64_t max_k = 0;
 
@@ -86,6 +90,12 @@ struct softmax_attention_problem {
 
   dispatch::feature_set<softmax_attention_feature> required;
 
+  /// By the table's type: of no sequences, or of no pages, it has no data.
+  constexpr bool paged() const noexcept { return block_table.type != scalar_type::none; }
+  /// Keys that a sequence which is not packed has room for.
+  constexpr std::int64_t key_capacity() const noexcept {
+    return paged() ? block_table.extents[1] * page : k.extents[1];
+  }
   constexpr std::int64_t heads() const noexcept { return q.extents[2]; }
   constexpr std::int64_t kv_heads() const noexcept { return k.extents[2]; }
   constexpr std::int64_t group() const noexcept {
@@ -109,7 +119,7 @@ struct attention_sequence {
 SEQMIX_ALWAYS_INLINE attention_sequence sequence_at(const softmax_attention_problem& p,
                                                     std::int64_t b) noexcept {
   attention_sequence s{
-      b, 0, 0, {p.q.extents[1], p.k.extents[1], p.causal, p.window, p.sink_tokens}};
+      b, 0, 0, {p.q.extents[1], p.key_capacity(), p.causal, p.window, p.sink_tokens}};
   if (p.packed) {
     s.batch = 0;
     s.q_begin = index_at(p.q_offsets, b);
@@ -121,6 +131,19 @@ SEQMIX_ALWAYS_INLINE attention_sequence sequence_at(const softmax_attention_prob
     s.mask.keys = index_at(p.k_lengths, b);
   }
   return s;
+}
+
+/// Where a key lies on the first two axes of k and v.
+struct key_place {
+  std::int64_t outer;  // batch entry or page
+  std::int64_t row;
+};
+
+/// Key j of a sequence. The table is read for keys within the sequence's length only.
+SEQMIX_ALWAYS_INLINE key_place place_of(const softmax_attention_problem& p,
+                                        const attention_sequence& s, std::int64_t j) noexcept {
+  return p.paged() ? key_place{index_at(p.block_table, s.batch, j / p.page), j % p.page}
+                   : key_place{s.batch, s.k_begin + j};
 }
 
 }  // namespace detail

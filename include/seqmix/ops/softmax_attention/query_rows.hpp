@@ -12,6 +12,32 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
+/// The rows of one head of a paged cache from key `from` on, as `strided_rows`.
+template <class T>
+struct paged_rows {
+  const softmax_attention_problem& problem;
+  const attention_sequence& sequence;
+  const tensor_view<const T, 4>& tensor;
+  std::int64_t kv_head;
+  std::int64_t from;
+  std::int64_t element;
+
+  SEQMIX_ALWAYS_INLINE paged_rows(const softmax_attention_problem& p, const attention_sequence& s,
+                                  const tensor_view<const T, 4>& pool, std::int64_t head,
+                                  std::int64_t first) noexcept
+      : problem(p),
+        sequence(s),
+        tensor(pool),
+        kv_head(head),
+        from(first),
+        element(pool.stride(3)) {}
+
+  SEQMIX_ALWAYS_INLINE const T* at(std::int64_t i) const noexcept {
+    const key_place place = place_of(problem, sequence, from + i);
+    return &tensor(place.outer, place.row, kv_head, 0);
+  }
+};
+
 /// The query rows that share one key-value head of one sequence. Row r is token r / group of query
 /// head kv_head * group + r % group: the heads of a group lie side by side, so that one pass over
 /// the keys serves them all, and rows that are near each other have nearly the same mask.
@@ -51,13 +77,35 @@ struct query_rows : row_geometry {
         &tensors.q(sequence.batch, sequence.q_begin + r / group, kv_head * group + r % group, 0), 0,
         tensors.q.stride(3)};
   }
+  /// How many keys lie at one stride from key `from` on: those left in the sequence, or in the
+  /// page.
+  SEQMIX_ALWAYS_INLINE std::int64_t reach(std::int64_t from) const noexcept {
+    const std::int64_t left = sequence.mask.keys - from;
+    const std::int64_t in_page = problem.paged() ? problem.page - from % problem.page : left;
+    return in_page < left ? in_page : left;
+  }
+  /// Keys [from, from + reach(from)).
   SEQMIX_ALWAYS_INLINE strided_rows<TK> keys(std::int64_t from) const noexcept {
-    return {&tensors.k(sequence.batch, sequence.k_begin + from, kv_head, 0), tensors.k.stride(1),
-            tensors.k.stride(3)};
+    const key_place at = place_of(problem, sequence, from);
+    return {&tensors.k(at.outer, at.row, kv_head, 0), tensors.k.stride(1), tensors.k.stride(3)};
   }
   SEQMIX_ALWAYS_INLINE strided_rows<TV> values(std::int64_t from) const noexcept {
-    return {&tensors.v(sequence.batch, sequence.k_begin + from, kv_head, 0), tensors.v.stride(1),
-            tensors.v.stride(3)};
+    const key_place at = place_of(problem, sequence, from);
+    return {&tensors.v(at.outer, at.row, kv_head, 0), tensors.v.stride(1), tensors.v.stride(3)};
+  }
+
+  /// Calls `f` with the rows of keys [from, to), then with those of their values: strided ones
+  /// where they reach that far, else rows found one by one through the block table.
+  template <class FK, class FV>
+  SEQMIX_ALWAYS_INLINE void with_rows(std::int64_t from, std::int64_t to, FK&& of_keys,
+                                      FV&& of_values) const noexcept {
+    if (reach(from) >= to - from) {
+      of_keys(keys(from));
+      of_values(values(from));
+    } else {
+      of_keys(paged_rows<TK>(problem, sequence, tensors.k, kv_head, from));
+      of_values(paged_rows<TV>(problem, sequence, tensors.v, kv_head, from));
+    }
   }
 
   /// What queries are multiplied by when they are packed: scores then are exponents of two.

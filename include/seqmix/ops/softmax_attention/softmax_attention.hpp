@@ -187,7 +187,7 @@ struct attention_forms {
 /// Three forms of the call:
 ///     batched   q [B, T, H, D], k [B, S, HK, D], v [B, S, HK, V], o [B, T, H, V]
 ///     packed    q [total, H, D], k, v, o likewise, with `options.varlen`
-///     cached    q and o as batched, a `kv_view` in place of k and v
+///     cached    q and o as batched, a `kv_view` in place of k and v: contiguous, or paged
 ///
 /// Each also with functors after the output: a score functor (`attention_score`), which changes
 /// s_ij, a mask functor (`attention_mask`), which hides pairs, or both in this order. On a GPU such

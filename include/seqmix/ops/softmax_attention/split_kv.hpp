@@ -202,7 +202,8 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
   const std::int64_t keys = rows.sequence.mask.keys;
   const std::int64_t begin = granule * granule_keys(keys);
   const std::int64_t end = begin + granule_keys(keys) < keys ? begin + granule_keys(keys) : keys;
-  // Read where they lie only when both can be: unit strides and rows of whole registers.
+  // Read where they lie only when both can be: unit strides and rows of whole registers. A block
+  // that crosses pages is copied; the arithmetic is the same.
   const bool in_place = rows.tensors.k.stride(3) == 1 && s.key_width == key_dim &&
                         rows.tensors.v.stride(3) == 1 && s.value_width == value_dim;
   const Terms terms(rows.problem);
@@ -214,14 +215,22 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
             .empty()) {
       continue;
     }
-    const strided_rows<TK> k = rows.keys(from);
-    const strided_rows<TV> v = rows.values(from);
-    if (in_place) {
+    const std::int64_t reach = rows.reach(from);
+    if (in_place && reach >= to - from) {
+      const strided_rows<TK> k = rows.keys(from);
+      const strided_rows<TV> v = rows.values(from);
       split_block<C, Arch>(rows, terms, s, from, to, dense_rows<TK>{k.data, k.row},
-                           dense_rows<TV>{v.data, v.row}, end - to);
+                           dense_rows<TV>{v.data, v.row},
+                           (from + reach < end ? from + reach : end) - to);
     } else {
-      copy_rows<C, Arch>(k, to - from, key_dim, s.key_width, s.key_rows);
-      copy_rows<C, Arch>(v, to - from, value_dim, s.value_width, s.value_rows);
+      rows.with_rows(
+          from, to,
+          [&](const auto& k) {
+            copy_rows<C, Arch>(k, to - from, key_dim, s.key_width, s.key_rows);
+          },
+          [&](const auto& v) {
+            copy_rows<C, Arch>(v, to - from, value_dim, s.value_width, s.value_rows);
+          });
       split_block<C, Arch>(rows, terms, s, from, to, dense_rows<C>{s.key_rows, s.key_width},
                            dense_rows<C>{s.value_rows, s.value_width}, 0);
     }

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
+#include <seqmix/ops/softmax_attention/kv_cache.hpp>
+#include <string>
+
+#include "support/attention_calls.hpp"
+#include "support/catch.hpp"
+#include "support/errors.hpp"
+
+using namespace seqmix_test;
+using seqmix::bf16;
+using seqmix::f16;
+
+namespace {
+
+constexpr std::int64_t B = 2, HK = 2, D = 8, V = 5;
+
+/// Keys and values for 12 steps, and queries of the last ones.
+struct tensors {
+  tensor<4> q{scalar_type::f32, {B, 3, 4, D}};
+  tensor<4> k{scalar_type::bf16, {B, 12, HK, D}, layout::strided};
+  tensor<4> v{scalar_type::f16, {B, 12, HK, V}, layout::head_first};
+  tensor<4> expected{scalar_type::f32, {B, 3, 4, V}};
+  tensor<4> o{scalar_type::f32, {B, 3, 4, V}};
+  tensors() {
+    q.fill(1);
+    k.fill(2);
+    v.fill(3);
+  }
+  auto keys(std::int64_t from, std::int64_t to) const {
+    return k.view<const bf16>().slice(1, from, to - from);
+  }
+  auto values(std::int64_t from, std::int64_t to) const {
+    return v.view<const f16>().slice(1, from, to - from);
+  }
+};
+
+using cache_type = seqmix::kv_cache<bf16, f16>;
+
+}  // namespace
+
+TEST_CASE("a cache holds what was appended", "[kv_cache]") {
+  tensors t;
+  cache_type cache(B, 20, HK, D, V);
+  CHECK(cache.batch() == B);
+  CHECK(cache.capacity() == 20);
+  CHECK(cache.length(0) == 0);
+  cache.append(t.keys(0, 7), t.values(0, 7));
+  cache.append(t.keys(7, 8), t.values(7, 8));
+  cache.append(t.keys(8, 8), t.values(8, 8));
+  cache.append(t.keys(8, 12), t.values(8, 12));
+  CHECK(cache.length(0) == 12);
+  CHECK(cache.lengths()(1) == 12);
+  seqmix::softmax_attention(t.q.view<const float>(), cache.view(), t.o.view<float>(),
+                            {.causal = true});
+  seqmix::softmax_attention(t.q.view<const float>(), t.keys(0, 12), t.values(0, 12),
+                            t.expected.view<float>(), {.causal = true});
+  CHECK(t.o.all_bits() == t.expected.all_bits());
+}
+
+TEST_CASE("a truncated cache goes on from there", "[kv_cache]") {
+  tensors t;
+  cache_type cache(B, 12, HK, D, V);
+  cache.append(t.keys(0, 5), t.values(0, 5));
+  cache.append(t.keys(0, 6), t.values(0, 6));  // a draft that was not taken
+  cache.truncate(5);
+  cache.append(t.keys(5, 12), t.values(5, 12));
+  cache.truncate(100);
+  cache.truncate(1, 9);
+  CHECK(cache.length(0) == 12);
+  CHECK(cache.length(1) == 9);
+  const cache_type fork = cache;
+  cache.truncate(0);
+  CHECK(cache.length(0) == 0);
+  const std::int64_t lengths[] = {12, 9};
+  seqmix::softmax_attention(t.q.view<const float>(), fork.view(), t.o.view<float>());
+  seqmix::softmax_attention(
+      t.q.view<const float>(),
+      seqmix::kv_view(t.keys(0, 12), t.values(0, 12), {.lengths = seqmix::view(lengths, 2)}),
+      t.expected.view<float>());
+  CHECK(t.o.all_bits() == t.expected.all_bits());
+}
+
+TEST_CASE("what does not fit a cache is refused, and changes nothing", "[kv_cache][errors]") {
+  tensors t;
+  cache_type cache(B, 8, HK, D, V);
+  cache.append(t.keys(0, 5), t.values(0, 5));
+  cache.truncate(0, 2);
+  const auto check = [&](const seqmix::error& e, const char* argument, const std::string& expected,
+                         const std::string& actual) {
+    CHECK(e.operator_name() == "kv_cache");
+    CHECK(e.argument() == argument);
+    CHECK(e.expected() == expected);
+    CHECK(e.actual() == actual);
+    CHECK(cache.length(0) == 2);
+    CHECK(cache.length(1) == 5);
+  };
+  check(error_of([&] { cache.append(t.keys(0, 4), t.values(0, 4)); }), "k",
+        "at most 3 rows, what sequence 1 has room for", "4");
+  check(error_of([&] { cache.append(t.keys(0, 2), t.values(0, 3)); }), "v",
+        "[B, n, HK, V] = [2, 2, 2, 5]", "[2, 3, 2, 5]");
+  check(error_of([&] { cache.append(t.keys(0, 2).slice(3, 0, 7), t.values(0, 2)); }), "k",
+        "[B, n, HK, D] = [2, 2, 2, 8]", "[2, 2, 2, 7]");
+  check(error_of([&] { cache.append(t.keys(0, 2).slice(0, 0, 1), t.values(0, 2)); }), "k",
+        "[B, n, HK, D] = [2, 2, 2, 8]", "[1, 2, 2, 8]");
+  check(error_of([&] { cache.truncate(-1); }), "length", "at least 0", "-1");
+  check(error_of([&] { cache.truncate(2, 1); }), "sequence", "0 to 1", "2");
+  check(error_of([&] { cache_type(B, -8, HK, D, V); }), "capacity", "at least 0", "-8");
+  cache.append(t.keys(0, 3), t.values(0, 3));
+  CHECK(cache.length(1) == 8);
+}
