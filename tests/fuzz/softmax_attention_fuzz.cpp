@@ -54,7 +54,8 @@ attention_case case_from(choices& c) {
   static constexpr layout outputs[] = {layout::dense,      layout::padded,   layout::strided,
                                        layout::head_first, layout::reversed, layout::misaligned};
   attention_case x;
-  x.form = c.of({call_form::batched, call_form::packed, call_form::cached});
+  x.form = c.of({call_form::batched, call_form::packed, call_form::cached, call_form::paged});
+  x.page = c.between(1, 20);
   x.B = c.between(0, 3);
   x.T = length(c);
   x.S = c.one_in(16) ? c.between(200, 700) : length(c);
