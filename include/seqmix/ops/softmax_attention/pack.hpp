@@ -70,11 +70,13 @@ bool pack_values(const Rows& values, std::int64_t count, std::int64_t dim, int c
   return simd::sum_lanes<C, Arch>(probe) == C(0);
 }
 
-/// Rows into a dense [count][stride] array, zero beyond `dim`.
-template <class C, class Arch, class Rows>
-void copy_rows(const Rows& rows, std::int64_t count, std::int64_t dim, std::int64_t stride,
-               C* out) noexcept {
+/// Rows into a dense [count][stride] array, zero beyond `dim`. `before(j)` is called ahead of row
+/// j: the place for prefetches.
+template <class C, class Arch, class Rows, class F>
+void copy_rows(const Rows& rows, std::int64_t count, std::int64_t dim, std::int64_t stride, C* out,
+               F&& before) noexcept {
   for (std::int64_t j = 0; j < count; ++j) {
+    before(j);
     const auto* row = rows.at(j);
     for (std::int64_t d = 0; d < stride; d += simd::lanes<C, Arch>) {
       simd::load_strided<C, Arch>(row, rows.element, d, dim).store_aligned(out + j * stride + d);

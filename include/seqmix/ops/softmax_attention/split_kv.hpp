@@ -223,13 +223,27 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
                            dense_rows<TV>{v.data, v.row},
                            (from + reach < end ? from + reach : end) - to);
     } else {
+      // Rows that no stride leads to are asked for ahead: values while keys are copied, and the
+      // next block's keys while values are.
+      const bool scattered = reach < to - from && in_place;
+      const auto ahead_of_key = [&](std::int64_t j) __attribute__((always_inline)) {
+        if (scattered) {
+          prefetch_row(rows.values(from + j).data, value_dim);
+        }
+      };
+      const auto ahead_of_value = [&](std::int64_t j) __attribute__((always_inline)) {
+        if (scattered && to + j < end) {
+          prefetch_row(rows.keys(to + j).data, key_dim);
+        }
+      };
       rows.with_rows(
           from, to,
           [&](const auto& k) {
-            copy_rows<C, Arch>(k, to - from, key_dim, s.key_width, s.key_rows);
+            copy_rows<C, Arch>(k, to - from, key_dim, s.key_width, s.key_rows, ahead_of_key);
           },
           [&](const auto& v) {
-            copy_rows<C, Arch>(v, to - from, value_dim, s.value_width, s.value_rows);
+            copy_rows<C, Arch>(v, to - from, value_dim, s.value_width, s.value_rows,
+                               ahead_of_value);
           });
       split_block<C, Arch>(rows, terms, s, from, to, dense_rows<C>{s.key_rows, s.key_width},
                            dense_rows<C>{s.value_rows, s.value_width}, 0);
