@@ -140,3 +140,21 @@ TEST_CASE("what only the CPU has is refused when a GPU is asked for", "[staging]
   CHECK(std::string(e.what()).find("cuda: lacks window") != std::string::npos);
   CHECK(w.o.untouched());
 }
+
+TEST_CASE("a large call on host tensors goes to the GPU, if it has the memory", "[staging]") {
+  // 137 GFLOP on 8 MiB, and the same with more keys than any GPU holds; only explained.
+  constexpr std::int64_t N = 8192;
+  constexpr std::int64_t most = std::int64_t{1} << 30;
+  const std::vector<bf16> memory(64);
+  std::vector<bf16> out(N * 8 * 64);
+  const seqmix::tensor_view<const bf16, 4> q{memory.data(), {1, N, 8, 64}, {0, 0, 0, 1}};
+  const seqmix::tensor_view<const bf16, 4> huge{memory.data(), {1, most, 8, 64}, {0, 0, 0, 1}};
+  const auto o = seqmix::view(out.data(), 1, N, 8, 64);
+  const auto fits = seqmix::softmax_attention.explain(q, q, q, o);
+  CAPTURE(fits.text());
+  CHECK(fits.implementation == "cuda");
+  const auto too_large = seqmix::softmax_attention.explain(q, huge, huge, o);
+  CAPTURE(too_large.text());
+  CHECK(too_large.implementation == "flash");
+  CHECK(too_large.candidates[0].reason.find("memory") != std::string::npos);
+}

@@ -19,6 +19,7 @@ class device_arena {
   /// not enough memory. What it held is lost when it grows.
   std::byte* reserve(int ordinal, std::size_t bytes, int& status);
   void clear() noexcept;
+  std::size_t size(int ordinal) const noexcept { return blocks_[ordinal].size; }
 
   device_arena() = default;
   device_arena(const device_arena&) = delete;

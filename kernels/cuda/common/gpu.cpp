@@ -32,7 +32,8 @@ gpu_list look() noexcept {
   for (int i = 0; i < found.count; ++i) {
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, i) == cudaSuccess) {
-      found.gpus[i] = {properties.name, properties.major, properties.minor};
+      found.gpus[i] = {properties.name, properties.major, properties.minor,
+                       properties.totalGlobalMem};
     }
   }
   return found;

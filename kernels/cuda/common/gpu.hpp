@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <seqmix/core/error.hpp>
 #include <seqmix/dispatch/registry.hpp>
@@ -14,6 +15,7 @@ struct gpu {
   dispatch::fixed_text<64> name;  ///< the driver's name for it
   int major = 0;                  ///< compute capability
   int minor = 0;
+  std::size_t bytes = 0;  ///< of its memory
 };
 
 /// The GPUs that CUDA lets this process use.

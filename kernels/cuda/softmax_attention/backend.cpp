@@ -96,9 +96,10 @@ text staging_problem(const softmax_attention_problem& p, const context& ctx) {
   const int ordinal = staging_ordinal();
   staging_work here = work;
   here.has_context = has_context(ordinal);
-  return worth_staging(staging_constants_for(all.gpus[ordinal].name.view()), here)
-             ? ""
-             : "a problem large enough to be worth a copy to the GPU";
+  if (!worth_staging(staging_constants_for(all.gpus[ordinal].name.view()), here)) {
+    return "a problem large enough to be worth a copy to the GPU";
+  }
+  return fits(p, ordinal, here.has_context) ? "" : "free memory on the GPU for these tensors";
 }
 
 }  // namespace

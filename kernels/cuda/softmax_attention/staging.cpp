@@ -296,6 +296,17 @@ staging_work work_of(const problem& p, const context& ctx) noexcept {
   return work;
 }
 
+bool fits(const problem& p, int ordinal, bool has_context) noexcept {
+  const std::size_t needed = staged_call(p, nullptr, nullptr).device_bytes();
+  if (!has_context) {
+    return needed < gpus().gpus[ordinal].bytes / 2;  // others may use it as well
+  }
+  std::size_t free = 0;
+  std::size_t total = 0;
+  const std::size_t owned = device_arena::local().size(ordinal);
+  return needed <= owned || (cudaMemGetInfo(&free, &total) == cudaSuccess && needed < free + owned);
+}
+
 std::size_t staging_bytes(const problem& p) noexcept {
   return staged_call(p, nullptr, nullptr).host_bytes();
 }

@@ -19,6 +19,9 @@ int staging_ordinal() noexcept;
 /// The size of a call on host tensors.
 staging_work work_of(const softmax_attention_problem& p, const context& ctx) noexcept;
 
+/// Whether a GPU, which the process has a context of or not, has the memory for a call's tensors.
+bool fits(const softmax_attention_problem& p, int ordinal, bool has_context) noexcept;
+
 /// Host scratch for `run_staged`.
 std::size_t staging_bytes(const softmax_attention_problem& p) noexcept;
 
