@@ -227,9 +227,10 @@ TEST_CASE("empty blocks are not computed", "[softmax_attention]") {
   w.B = 1;
   // The first chunk is a call of its own.
   attention_problem first(w);
-  for (auto [from, to] :
+  for (const auto& pair :
        {std::pair{&p.q, &first.q}, std::pair{&p.k, &first.k}, std::pair{&p.v, &first.v}}) {
-    to->for_each([&](const tensor<4>::index& i) { to->set(i, (*from)[i]); });
+    pair.second->for_each(
+        [&](const tensor<4>::index& i) { pair.second->set(i, (*pair.first)[i]); });
   }
   call<float>(first, {.pin = pin_of(algorithm::tiled)});
   bool same = true;

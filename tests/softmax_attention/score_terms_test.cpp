@@ -42,8 +42,10 @@ TEST_CASE("a sink logit is one more key with that score and a value of zero",
     extra.bias.for_each([&](const tensor<4>::index& i) {
       extra.bias.set(i, i[3] == 40 ? with.sink[{i[1]}] : 0.0);
     });
-    for (const auto& [from, to] : {std::pair{&with.k, &extra.k}, std::pair{&with.v, &extra.v}}) {
-      to->for_each([&](const tensor<4>::index& i) { to->set(i, i[1] < 40 ? (*from)[i] : 0.0); });
+    for (const auto& pair : {std::pair{&with.k, &extra.k}, std::pair{&with.v, &extra.v}}) {
+      pair.second->for_each([&](const tensor<4>::index& i) {
+        pair.second->set(i, i[1] < 40 ? (*pair.first)[i] : 0.0);
+      });
     }
     const std::vector<double> expected = output(extra, how);
     CAPTURE(name(how));

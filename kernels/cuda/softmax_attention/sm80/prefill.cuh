@@ -29,8 +29,8 @@ struct prefill_config {
   static constexpr int shared_bytes = q_bytes + 2 * stages * tile_bytes;
 };
 
-/// Writes the rows of one warp by way of its own part of the query tile, so that each lane has eight
-/// neighbouring elements to store.
+/// Writes the rows of one warp by way of its own part of the query tile, so that each lane has
+/// eight neighbouring elements to store.
 template <class Config, class Warp>
 __device__ __forceinline__ void write_rows(const attention_params& p, const sequence_place& s,
                                            Warp& w, int head, int first_row, std::uint32_t tile,
