@@ -26,18 +26,7 @@ TEST_CASE("the second identical call on device tensors allocates nothing", "[ste
   const cuda_stream stream;
   for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
     for (const std::int64_t T : {1, 200}) {
-      attention_case c{.B = 3,
-                       .T = T,
-                       .S = 700,
-                       .H = 4,
-                       .HK = 2,
-                       .D = 64,
-                       .V = 64,
-                       .causal = true,
-                       .lse = scalar_type::f32,
-                       .form = form};
-      c.types = device_types_of<bf16>();
-      attention_problem p(c);
+      attention_problem p(device_case<bf16>(T, 700, form));
       device_residence there(p);
       const seqmix::context ctx{.cuda_stream = stream.get()};
       with_device_views<bf16>(p, [&](const auto&... a) {
@@ -50,7 +39,7 @@ TEST_CASE("the second identical call on device tensors allocates nothing", "[ste
         }
         const long during = allocations - before;
         stream.synchronise();
-        CAPTURE(c);
+        CAPTURE(p.c);
         CHECK(during == 0);
         CHECK(free_device_memory() == free);
       });

@@ -55,53 +55,57 @@ struct flash_scratch {
   }
 };
 
-/// out = out factor + weights values over one row's two runs of visible keys; `weights` and
-/// `values` start at key `origin`. The same chain as a strip's, less the terms of weight zero.
-template <class C, class Arch, class B>
-void add_visible(clipped_ranges keys, std::int64_t origin, const C* weights, const B* values,
-                 std::int64_t step, C factor, C* out) noexcept {
+/// out = out factor + weights values over runs of keys, for one row: `runs(add)` calls
+/// `add(begin, end)` for each run in order. `weights` and `values` start at key `origin`. The same
+/// chain as a strip's, less the terms of weight zero.
+template <class C, class Arch, class B, class Runs>
+SEQMIX_ALWAYS_INLINE void add_runs(std::int64_t origin, const C* weights, const B* values,
+                                   std::int64_t step, C factor, C* out, Runs&& runs) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr int width = simd::tile_shape<Arch>::width;
   constexpr int w = simd::lanes<C, Arch>;
   V acc[1][width];
   simd::unroll<width>([&](auto c) __attribute__((always_inline)) { acc[0][c] = V(C(0)); });
-  const auto add = [&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
+  runs([&](std::int64_t begin, std::int64_t end) __attribute__((always_inline)) {
     simd::multiply_add<1, width, C, Arch>(acc, weights + (begin - origin), 0, 1,
                                           values + (begin - origin) * step, step, end - begin);
-  };
-  add(keys.sink_begin, keys.sink_end);
-  add(keys.begin, keys.end);
+  });
   simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
     xsimd::fma(V::load_aligned(out + c * w), V(factor), acc[0][c]).store_aligned(out + c * w);
   });
 }
 
-/// The same for a row of which a mask functor hides some keys: run by run of those that it sees.
+/// One row's two runs of visible keys.
+template <class C, class Arch, class B>
+void add_visible(clipped_ranges keys, std::int64_t origin, const C* weights, const B* values,
+                 std::int64_t step, C factor, C* out) noexcept {
+  add_runs<C, Arch>(origin, weights, values, step, factor, out,
+                    [&](const auto& add) __attribute__((always_inline)) {
+                      add(keys.sink_begin, keys.sink_end);
+                      add(keys.begin, keys.end);
+                    });
+}
+
+/// The same for a row of which a mask functor hides some keys: the runs of those that it sees.
 template <class C, class Arch, class Terms, class B>
 void add_seen(const row_geometry& rows, const Terms& terms, std::int64_t r, clipped_ranges keys,
               std::int64_t origin, const C* weights, const B* values, std::int64_t step, C factor,
               C* out) noexcept {
-  using V = simd::vec<C, Arch>;
-  constexpr int width = simd::tile_shape<Arch>::width;
-  constexpr int w = simd::lanes<C, Arch>;
-  V acc[1][width];
-  simd::unroll<width>([&](auto c) __attribute__((always_inline)) { acc[0][c] = V(C(0)); });
-  const auto add = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t j = begin; j < end;) {
-      std::int64_t stop = j;
-      while (stop < end && terms.sees(rows, r, stop)) {
-        ++stop;
-      }
-      simd::multiply_add<1, width, C, Arch>(acc, weights + (j - origin), 0, 1,
-                                            values + (j - origin) * step, step, stop - j);
-      j = stop + 1;
-    }
-  };
-  add(keys.sink_begin, keys.sink_end);
-  add(keys.begin, keys.end);
-  simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
-    xsimd::fma(V::load_aligned(out + c * w), V(factor), acc[0][c]).store_aligned(out + c * w);
-  });
+  add_runs<C, Arch>(origin, weights, values, step, factor, out,
+                    [&](const auto& add) __attribute__((always_inline)) {
+                      const auto seen_of = [&](std::int64_t begin, std::int64_t end) {
+                        for (std::int64_t j = begin; j < end;) {
+                          std::int64_t stop = j;
+                          while (stop < end && terms.sees(rows, r, stop)) {
+                            ++stop;
+                          }
+                          add(j, stop);
+                          j = stop + 1;
+                        }
+                      };
+                      seen_of(keys.sink_begin, keys.sink_end);
+                      seen_of(keys.begin, keys.end);
+                    });
 }
 
 /// Scores that a mask functor hides become minus infinity.
