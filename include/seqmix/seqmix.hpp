@@ -8,4 +8,5 @@
 #include <seqmix/ops/softmax_attention/kv_cache.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>
 #include <seqmix/ops/softmax_attention/paged_kv_cache.hpp>
+#include <seqmix/ops/softmax_attention/sink_window_cache.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>

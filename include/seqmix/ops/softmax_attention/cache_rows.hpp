@@ -74,6 +74,9 @@ class cache_memory {
     std::copy_n(row(from), count * heads_ * dim_, row(to));
   }
 
+  tensor_view<T, 4> view(std::int64_t first_axis, std::int64_t second_axis) noexcept {
+    return {elements_.data(), index_list<4>(first_axis, second_axis, heads_, dim_)};
+  }
   tensor_view<const T, 4> view(std::int64_t first_axis, std::int64_t second_axis) const noexcept {
     return {elements_.data(), index_list<4>(first_axis, second_axis, heads_, dim_)};
   }
