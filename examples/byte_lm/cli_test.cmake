@@ -75,6 +75,7 @@ elseif(CASE STREQUAL "stream")
   check(1 "--context 2000: the model was trained on texts of up to 1024" stream --context 2000)
   check(1 "--sinks 64: leaves no window" ${short} --sinks 64)
   check(1 "--plot: draws means of 1024 bytes, and there are 600" ${short} --plot "${plot}")
+  check(1 "--plot data.tsv: .tsv is for the data" ${text} 1100 --plot data.tsv)
   check(1 "64 bytes are too few for --context 64" ${text} 64)
 
 elseif(CASE STREQUAL "errors")

@@ -50,7 +50,6 @@ class session {
   void clear();
 
   int length() const { return static_cast<int>(length_); }
-  int capacity() const { return static_cast<int>(capacity_); }
 
   /// Memory of the KV caches of all layers.
   std::size_t cache_bytes() const;

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <numbers>
 #include <numeric>
 #include <optional>
@@ -185,6 +186,10 @@ void stream(const common_options& common, const stream_options& options) {
   if (!options.plot.empty() && text.size() < plotted_span) {
     throw std::runtime_error("--plot: draws means of " + std::to_string(plotted_span) +
                              " bytes, and there are " + std::to_string(text.size()));
+  }
+  if (options.plot.extension() == ".tsv") {
+    throw std::runtime_error("--plot " + options.plot.string() +
+                             ": .tsv is for the data beside it");
   }
 
   thread_team team(common.threads);
