@@ -7,4 +7,5 @@
 #include <seqmix/ops/rope/rope.hpp>
 #include <seqmix/ops/softmax_attention/kv_cache.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>
+#include <seqmix/ops/softmax_attention/named_attention.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>

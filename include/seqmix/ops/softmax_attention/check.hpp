@@ -40,6 +40,31 @@ void check_shapes(contract<Tag>& c, const softmax_attention_problem& p) {
   }
 }
 
+/// What a normaliser takes, and what goes with it.
+template <class Tag>
+void check_normaliser(contract<Tag>& c, const softmax_attention_options& options) {
+  using weights = attention_weights;
+  const attention_normaliser& how = options.normaliser;
+  c.require(how.weights >= weights::softmax && how.weights <= weights::none,
+            "options.normaliser.weights", "one of the enumerators", static_cast<int>(how.weights));
+  c.require(std::isfinite(how.shift), "options.normaliser.shift", "a finite number", how.shift);
+  c.require(how.sharpen >= 0 && how.sharpen <= 1024, "options.normaliser.sharpen", "0 to 1024",
+            how.sharpen);
+  c.absent("options.normaliser.shift", how.shift != 0 && how.weights != weights::sigmoid,
+           "only with sigmoid weights");
+  c.absent("options.normaliser.sharpen", how.sharpen != 0 && how.weights != weights::softplus,
+           "only with softplus weights");
+  c.absent("options.normaliser.mean",
+           how.mean && how.weights != weights::relu && how.weights != weights::none,
+           "only with weights of relu or none");
+  c.absent("options.sink_logits", options.sink_logits.given() && how.weights != weights::softmax,
+           "only with softmax weights");
+  const bool summed =
+      how.weights == weights::softmax || (how.weights == weights::softplus && how.sharpen == 0);
+  c.absent("options.lse", options.lse.given() && !summed,
+           "only with weights of softmax, or of softplus without sharpen: others have no sum");
+}
+
 template <class Tag>
 void check_options(contract<Tag>& c, const softmax_attention_options& options,
                    const kv_layout& layout, double scale) {
@@ -51,6 +76,7 @@ void check_options(contract<Tag>& c, const softmax_attention_options& options,
   c.require(options.sink_tokens >= 0, "options.sink_tokens", "at least 0", options.sink_tokens);
   c.require(std::isfinite(options.softcap) && options.softcap >= 0, "options.softcap",
             "a finite number, 0 for none", options.softcap);
+  check_normaliser(c, options);
   c.absent("kv.layout.k_scale", layout.k_scale.given());
   c.absent("kv.layout.v_scale", layout.v_scale.given());
 }
@@ -216,6 +242,8 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
   required.add(f::score_functor, p.score != nullptr);
   required.add(f::mask_functor, p.mask != nullptr);
   required.add(f::paged, p.paged());
+  required.add(f::normaliser, p.normaliser.weights != attention_weights::softmax);
+  required.add(f::log_length, p.log_length);
   for (const scalar_type t : {p.q.type, p.k.type, p.v.type, p.o.type}) {
     required.add(f::f64, t == scalar_type::f64);
     required.add(f::f16, t == scalar_type::f16);
@@ -227,8 +255,8 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
 
 /// Completes a descriptor whose tensors, `packed` and `k_lengths` are set, and checks the contract.
 template <class Tag>
-violation check_attention(softmax_attention_problem& p, const softmax_attention_options& options,
-                          const kv_layout& layout) {
+void check_attention(contract<Tag>& c, softmax_attention_problem& p,
+                     const softmax_attention_options& options, const kv_layout& layout) {
   // Bounds beyond any sequence mean the same as the largest that index arithmetic can bear.
   constexpr std::int64_t far = std::int64_t{1} << 60;
   p.lse = options.lse;
@@ -241,6 +269,8 @@ violation check_attention(softmax_attention_problem& p, const softmax_attention_
   p.softcap = options.softcap;
   p.alibi_slopes = options.alibi_slopes;
   p.bias = options.bias;
+  p.normaliser = options.normaliser;
+  p.log_length = options.log_length;
   p.block_table = layout.block_table;
   p.page = p.paged() ? p.k.extents[1] : 0;
   p.sequences = p.q.extents[0];
@@ -253,13 +283,11 @@ violation check_attention(softmax_attention_problem& p, const softmax_attention_
   }
   p.required = required_features(p);
 
-  contract<Tag> c{softmax_attention_problem::operator_name};
   check_shapes(c, p);
   check_options(c, options, layout, p.scale);
   check_sequences(c, p, options.varlen);
   check_memory(c, p);
   check_score_terms(c, p);
-  return c.result();
 }
 
 }  // namespace detail

@@ -23,15 +23,17 @@ struct flash_attention_cpu {
   static dispatch::offer query(const softmax_attention_problem& p, const context& ctx) {
     const plan_type plan(p, ctx, nullptr);
     dispatch::offer answer;
-    if (!ctx.pin.algorithm.empty() && !plan.always_tiled && !plan.always_split) {
-      answer.lacks = "the pinned algorithm (it has tiled and split_kv)";
+    if (plan.lacks != nullptr) {
+      answer.lacks = plan.lacks;
     } else if (plan.most_split_rows > split_kv_most_rows) {
       answer.lacks = "split_kv for more than 128 query rows a key-value head";
     }
     answer.target = simd::isa_name<Arch>();
-    answer.algorithm = plan.most_split_rows == 0 ? "tiled"
-                       : plan.tiles              ? "tiled and split_kv"
-                                                 : "split_kv";
+    answer.algorithm = plan.passes == 2            ? "two_pass"
+                       : plan.passes == 3          ? "three_pass"
+                       : plan.most_split_rows == 0 ? "tiled"
+                       : plan.tiles                ? "tiled and split_kv"
+                                                   : "split_kv";
     answer.splits = plan.splits;
     answer.workspace_bytes = plan.bytes;
     return answer;
@@ -65,7 +67,7 @@ struct flash_attention_cpu {
       const split_scratch<C, Arch> s(layout, rows.count(), p.key_dim(), p.value_dim());
       split_task<terms_type, C, Arch>(rows, part, s);
       if (parts == 1) {
-        finish_split<C, Arch>(rows, s);
+        finish_split<terms_type, C, Arch>(rows, s);
       } else {
         store_partial<C, Arch>(s, rows.count(), p.value_dim(), partial_of(p, plan, b, head, part));
       }
@@ -74,7 +76,8 @@ struct flash_attention_cpu {
       const std::int64_t begin = (parts - 1 - part) * plan.task_rows;
       const std::int64_t end = begin + plan.task_rows;
       const flash_scratch<C, Arch> s(layout, plan.task_rows, p.key_dim(), p.value_dim());
-      flash_task<terms_type, C, Arch>(rows, begin, end < rows.count() ? end : rows.count(), s);
+      flash_task<terms_type, C, Arch>(rows, plan.passes, begin,
+                                      end < rows.count() ? end : rows.count(), s);
     }
   }
 
@@ -95,7 +98,7 @@ struct flash_attention_cpu {
     C* first = partial_of(p, plan, b, head, 0);
     for (std::int64_t r = 0; r < rows.count(); ++r, first += width) {
       merge_partials<C, Arch>(first, rows.count() * width, plan.cut(p, b).granules, p.value_dim());
-      rows.template finish<C, Arch>(r, first[0], first[1], first + 2);
+      finish_split_row<terms_type, C, Arch>(rows, r, first[0], first[1], first + 2);
     }
   }
 };

@@ -35,12 +35,82 @@ double biased_score(const softmax_attention_problem& p, std::int64_t sequence, s
   return s;
 }
 
+/// Softmax of a row's scores in place, -inf where a key is hidden, with a sink logit b, -inf for
+/// none; returns the log-sum-exp.
+///
+///     m = max(b, max_j s_j),   l = e^(b - m) + sum_j e^(s_j - m),   p_j = e^(s_j - m) / l
+template <class Tag>
+double naive_softmax(std::vector<double>& row, double b) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  double m = b;
+  for (const double s : row) {
+    m = std::fmax(m, s);
+  }
+  const double reference = m == -infinity ? 0 : m;
+  double l = std::exp(b - reference);
+  for (double& s : row) {
+    s = std::exp(s - reference);
+    l += s;
+  }
+  for (double& s : row) {
+    s = l == 0 ? 0 : s / l;
+  }
+  return l == 0 ? -infinity : m + std::log(l);
+}
+
+/// The other rules, for the row at `place` that sees the keys marked in `seen`; returns the
+/// logarithm of softplus's sum.
+template <class Tag>
+double naive_weights(const attention_normaliser& how, std::vector<double>& row,
+                     const std::vector<char>& seen, std::int64_t place) {
+  double n = 0;
+  double sum = 0;
+  for (std::size_t j = 0; j < row.size(); ++j) {
+    double& s = row[j];
+    if (how.weights == attention_weights::sigmoid) {
+      s = 1 / (1 + std::exp(-(s + how.shift)));
+    } else if (how.weights == attention_weights::softplus) {
+      s = s > 0 ? s + std::log1p(std::exp(-s)) : std::log1p(std::exp(s));
+    } else if (how.weights == attention_weights::relu) {
+      s = s < 0 ? 0 : s;
+    }
+    s = seen[j] ? s : 0;
+    n += seen[j];
+    sum += s;
+  }
+  if (how.weights == attention_weights::softplus) {
+    double most = 0;
+    for (double& a : row) {
+      a = sum == 0 ? 0 : a / sum;
+      most = a > most ? a : most;
+    }
+    const double offset = place < 3 ? 0 : 1;
+    if (how.sharpen > 0 && (place < 3 || n * most > 1 + 0x1p-10)) {
+      double total = 0;
+      for (double& a : row) {
+        // Over the largest one, which cancels: no power leaves the range of double.
+        const double r = (n * a - offset) / (n * most - offset);
+        a = r < 0 ? 0 : std::pow(r, how.sharpen);
+        total += a;
+      }
+      for (double& a : row) {
+        a = total == 0 ? 0 : a / total;
+      }
+    }
+  } else if (how.mean) {
+    for (double& p : row) {
+      p = n == 0 ? 0 : p / n;
+    }
+  }
+  return std::log(sum);
+}
+
 /// The equation, row by row and pair by pair, in double:
 ///
 ///     s_ij = biased_score(scale q_i.k_j), changed by the score functor if there is one,
-///            for the keys j that row i sees; b_h a sink logit, -inf without one
-///     m_i = max(b_h, max_j s_ij),   l_i = e^(b_h - m_i) + sum_j e^(s_ij - m_i)
-///     o_i = sum_j e^(s_ij - m_i) v_j / l_i,   LSE_i = m_i + log l_i
+///            for the keys j that row i sees; scale also times log n_i, if so asked
+///     p_ij = softmax over j, or what the normaliser says
+///     o_i  = sum_j p_ij v_j
 template <class TQ, class TK, class TV, class TO, class Tag, class Score = void, class Mask = void>
 void naive_softmax_attention(const softmax_attention_problem& p) {
   constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -54,49 +124,50 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
       const std::int64_t kv_head = h / p.group();
       for (std::int64_t i = 0; i < s.mask.queries; ++i) {
         const key_ranges visible = s.mask.row(i);
-        double m = -infinity;
+        double n = 0;
         for (std::int64_t j = 0; j < s.mask.keys; ++j) {
-          const key_place at = place_of(p, s, j);
-          double dot = 0;
-          for (std::int64_t d = 0; visible.contains(j) && d < p.key_dim(); ++d) {
-            dot += widen<double>(t.q(s.batch, s.q_begin + i, h, d)) *
-                   widen<double>(t.k(at.outer, at.row, kv_head, d));
-          }
-          score[j] = -infinity;
           bool seen = visible.contains(j);
           if constexpr (!std::is_void_v<Mask>) {
             const score_context pair{b, h, i, j, s.mask.queries, s.mask.keys};
             seen = seen && (*static_cast<const Mask*>(p.mask))(pair);
           }
           seen_by_row[static_cast<std::size_t>(j)] = seen;
-          if (seen) {
-            score[j] = biased_score<Tag>(p, b, h, i, j, s.mask, p.scale * dot);
+          n += seen;
+        }
+        const double scale = p.log_length && n > 0 ? p.scale * std::log(n) : p.scale;
+        for (std::int64_t j = 0; j < s.mask.keys; ++j) {
+          score[j] = -infinity;
+          if (seen_by_row[static_cast<std::size_t>(j)]) {
+            const key_place at = place_of(p, s, j);
+            double dot = 0;
+            for (std::int64_t d = 0; d < p.key_dim(); ++d) {
+              dot += widen<double>(t.q(s.batch, s.q_begin + i, h, d)) *
+                     widen<double>(t.k(at.outer, at.row, kv_head, d));
+            }
+            score[j] = biased_score<Tag>(p, b, h, i, j, s.mask, scale * dot);
             if constexpr (!std::is_void_v<Score>) {
               const score_context pair{b, h, i, j, s.mask.queries, s.mask.keys};
               score[j] = (*static_cast<const Score*>(p.score))(static_cast<float>(score[j]), pair);
             }
           }
-          m = std::fmax(m, score[j]);
         }
-        const bool sink = p.sink_logits.given();
-        m = sink ? std::fmax(m, real_at<double>(p.sink_logits, h)) : m;
-        const double reference = m == -infinity ? 0 : m;
-        double l = sink ? std::exp(real_at<double>(p.sink_logits, h) - reference) : 0;
-        for (std::int64_t j = 0; j < s.mask.keys; ++j) {
-          l += std::exp(score[j] - reference);
-        }
+        const double sink = p.sink_logits.given() ? real_at<double>(p.sink_logits, h) : -infinity;
+        const double lse = p.normaliser.weights == attention_weights::softmax
+                               ? naive_softmax<Tag>(row, sink)
+                               : naive_weights<Tag>(p.normaliser, row, seen_by_row,
+                                                    i + s.mask.keys - s.mask.queries);
         for (std::int64_t c = 0; c < p.value_dim(); ++c) {
           double sum = 0;
           for (std::int64_t j = 0; j < s.mask.keys; ++j) {
             if (seen_by_row[static_cast<std::size_t>(j)]) {
               const key_place at = place_of(p, s, j);
-              sum +=
-                  std::exp(score[j] - reference) * widen<double>(t.v(at.outer, at.row, kv_head, c));
+              sum += row[static_cast<std::size_t>(j)] *
+                     widen<double>(t.v(at.outer, at.row, kv_head, c));
             }
           }
-          t.o(s.batch, s.q_begin + i, h, c) = narrow<TO>(l == 0 ? 0 : sum / l);
+          t.o(s.batch, s.q_begin + i, h, c) = narrow<TO>(sum);
         }
-        write_lse(p.lse, s.batch, h, s.q_begin + i, l == 0 ? -infinity : m + std::log(l));
+        write_lse(p.lse, s.batch, h, s.q_begin + i, lse);
       }
     }
   }

@@ -26,6 +26,26 @@ struct varlen_options {
   std::int64_t max_k = 0;   ///< longest key sequence; likewise
 };
 
+/// From the scores s_ij of the n_i keys that row i sees to their weights p_ij; o_i = sum_j p_ij
+/// v_j.
+enum class attention_weights {
+  softmax,   ///< e^s_ij / sum_j e^s_ij
+  sigmoid,   ///< 1 / (1 + e^-(s_ij + shift))
+  softplus,  ///< a_ij / sum_j a_ij with a_ij = log(1 + e^s_ij); see `sharpen`
+  relu,      ///< max(s_ij, 0), over n_i with `mean`
+  none,      ///< s_ij, over n_i with `mean`
+};
+
+struct attention_normaliser {
+  attention_weights weights = attention_weights::softmax;
+  double shift = 0;  ///< sigmoid: added to every score, about -log S
+  /// softplus: p > 0 re-weights, r_ij = max(n_i p_ij - 1, 0)^p, divided by sum_j r_ij; without the
+  /// -1 for the first three places. Rows in which n_i p_ij is nowhere above 1 + 2^-10 stay as they
+  /// are. Takes a second pass over the keys.
+  int sharpen = 0;
+  bool mean = false;  ///< relu and none: weights are divided by n_i
+};
+
 /// Options of `softmax_attention`. Members are only ever appended. Scores are scaled, capped, and
 /// then biased; masks come after that.
 struct softmax_attention_options {
@@ -39,6 +59,8 @@ struct softmax_attention_options {
   any_view<4> bias{};             ///< [B, H, T, S], added to the scores; extents of 1 repeat
   any_out<3> lse{};               ///< [B, H, T], packed [1, H, total]: natural log-sum-exp
   varlen_options varlen{};
+  attention_normaliser normaliser{};  ///< softmax unless given
+  bool log_length = false;            ///< scores are also multiplied by log n_i, before softcap
 };
 
 SEQMIX_END_NAMESPACE

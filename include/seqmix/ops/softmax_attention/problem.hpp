@@ -30,6 +30,8 @@ enum class softmax_attention_feature {
   score_functor,
   mask_functor,
   paged,
+  normaliser,
+  log_length,
 };
 
 constexpr const char* name(softmax_attention_feature f) noexcept {
@@ -51,7 +53,9 @@ constexpr const char* name(softmax_attention_feature f) noexcept {
                                    "bias",
                                    "score_functor",
                                    "mask_functor",
-                                   "paged (a block table)"};
+                                   "paged (a block table)",
+                                   "normaliser (other than softmax)",
+                                   "log_length"};
   return names[static_cast<int>(f)];
 }
 
@@ -84,6 +88,8 @@ struct softmax_attention_problem {
   double softcap = 0;        // 0: none
   any_view<1> alibi_slopes;  // [H]; not given: none
   any_view<4> bias;          // [B, H, T, S], packed [sequences, H, longest q, longest k]
+  attention_normaliser normaliser;
+  bool log_length = false;
   // The caller's functors, whose types the implementation knows.
   const void* score = nullptr;
   const void* mask = nullptr;
