@@ -209,6 +209,67 @@ void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
   }
 }
 
+/// Side outputs about the keys. Those of a paged cache have the keys of the longest sequence, or
+/// more.
+template <class Tag>
+void check_key_outputs(contract<Tag>& c, const softmax_attention_problem& p) {
+  if (!p.wants_keys()) {
+    return;
+  }
+  const any_out<3>& scores = p.key_outputs.scores;
+  const any_out<3>& top = p.key_outputs.top;
+  c.absent("options.key_outputs", p.normaliser.weights != attention_weights::softmax,
+           "only with softmax weights");
+  const auto output = [&](const char* argument, const any_out<3>& out, std::int64_t outer) {
+    if (!out.given()) {
+      return;
+    }
+    c.tensor(argument, out).same_device(argument, out.memory, "q", p.q.memory);
+    const std::int64_t heads = out.extents[1];
+    if (out.extents[0] != outer || (heads != p.heads() && heads != p.kv_heads())) {
+      c.fail(argument,
+             "[" + std::to_string(outer) + ", " + std::to_string(p.heads()) + " or " +
+                 std::to_string(p.kv_heads()) + ", ...]",
+             shape_text(out.extents));
+    }
+    c.no_overlap(argument, out, "q", p.q).no_overlap(argument, out, "k", p.k);
+    c.no_overlap(argument, out, "v", p.v).no_overlap(argument, out, "o", p.o);
+    if (p.lse.given()) {
+      c.no_overlap(argument, out, "options.lse", p.lse);
+    }
+    c.no_self_overlap(argument, out);
+  };
+  constexpr const char* scores_argument = "options.key_outputs.scores";
+  constexpr const char* top_argument = "options.key_outputs.top";
+  output(scores_argument, scores, p.packed ? 1 : p.sequences);
+  output(top_argument, top, p.sequences);
+  if (scores.given()) {
+    c.require(scores.type == scalar_type::f32 || scores.type == scalar_type::f64, scores_argument,
+              "element type f32 or f64", name(scores.type));
+    std::int64_t keys = p.k.extents[1];
+    if (p.paged()) {
+      keys = 0;
+      for (std::int64_t b = 0; c.holds() && p.k_lengths.memory.on_host() && b < p.sequences; ++b) {
+        const std::int64_t length = index_at(p.k_lengths, b);
+        keys = keys < length ? length : keys;
+      }
+    }
+    if (p.paged() ? scores.extents[2] < keys : scores.extents[2] != keys) {
+      c.fail(scores_argument, std::to_string(keys) + (p.paged() ? " keys or more" : " keys"),
+             std::to_string(scores.extents[2]));
+    }
+  }
+  if (top.given()) {
+    c.require(top.type == scalar_type::i32 || top.type == scalar_type::i64, top_argument,
+              "element type i32 or i64", name(top.type));
+  }
+  if (scores.given() && top.given()) {
+    c.equal(top_argument, " heads, as options.key_outputs.scores has", scores.extents[1],
+            top.extents[1]);
+    c.no_overlap(top_argument, top, scores_argument, scores);
+  }
+}
+
 template <class Tag>
 void check_memory(contract<Tag>& c, const softmax_attention_problem& p) {
   c.same_device("k", p.k.memory, "q", p.q.memory).same_device("v", p.v.memory, "q", p.q.memory);
@@ -244,6 +305,7 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
   required.add(f::paged, p.paged());
   required.add(f::normaliser, p.normaliser.weights != attention_weights::softmax);
   required.add(f::log_length, p.log_length);
+  required.add(f::key_outputs, p.wants_keys());
   for (const scalar_type t : {p.q.type, p.k.type, p.v.type, p.o.type}) {
     required.add(f::f64, t == scalar_type::f64);
     required.add(f::f16, t == scalar_type::f16);
@@ -271,6 +333,7 @@ void check_attention(contract<Tag>& c, softmax_attention_problem& p,
   p.bias = options.bias;
   p.normaliser = options.normaliser;
   p.log_length = options.log_length;
+  p.key_outputs = options.key_outputs;
   p.block_table = layout.block_table;
   p.page = p.paged() ? p.k.extents[1] : 0;
   p.sequences = p.q.extents[0];
@@ -288,6 +351,7 @@ void check_attention(contract<Tag>& c, softmax_attention_problem& p,
   check_sequences(c, p, options.varlen);
   check_memory(c, p);
   check_score_terms(c, p);
+  check_key_outputs(c, p);
 }
 
 }  // namespace detail

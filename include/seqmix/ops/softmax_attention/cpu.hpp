@@ -39,8 +39,14 @@ struct flash_attention_cpu {
     return answer;
   }
 
-  static violation run(const softmax_attention_problem& p, const context& ctx, std::byte* scratch) {
-    const plan_type plan(p, ctx, scratch);
+  static violation run(const softmax_attention_problem& asked, const context& ctx,
+                       std::byte* scratch) {
+    const plan_type plan(asked, ctx, scratch);
+    softmax_attention_problem p = asked;
+    if (p.wants_keys()) {
+      const auto [B, T, H, D] = p.q.extents;
+      p.row_lse = tensor_view(plan.row_lse, index_list<3>(B, H, T));
+    }
     const std::int64_t tasks = plan.number_tasks(p);
     const auto attend = [&](std::int64_t index, int worker) { task(p, plan, index, worker); };
     ctx.executor.run(tasks, attend);
@@ -50,10 +56,50 @@ struct flash_attention_cpu {
       };
       ctx.executor.run(p.sequences * p.kv_heads(), merge);
     }
+    if (p.wants_keys()) {
+      write_key_outputs(p, ctx, plan);
+    }
     return {};
   }
 
  private:
+  static void write_key_outputs(const softmax_attention_problem& p, const context& ctx,
+                                const plan_type& plan) {
+    const std::int64_t blocks = (plan.longest + split_kv_block - 1) / split_kv_block;
+    const std::int64_t heads = key_output_heads(p);
+    const auto scratch_of = [&](int worker) {
+      scratch_layout layout(plan.worker_scratch +
+                            plan.worker_bytes * static_cast<std::size_t>(worker));
+      return key_output_scratch<C, Arch>(layout, p);
+    };
+    const auto sum_block = [&](std::int64_t index, int worker) {
+      const std::int64_t b = index / (p.kv_heads() * blocks);
+      const rows_type rows(p, b, index / blocks % p.kv_heads());
+      const std::int64_t from = index % blocks * split_kv_block;
+      const std::int64_t keys = rows.sequence.mask.keys;
+      if (from < keys) {
+        const std::int64_t to = from + split_kv_block < keys ? from + split_kv_block : keys;
+        const key_output_scratch<C, Arch> s = scratch_of(worker);
+        sum_key_weights<terms_type, C, Arch>(rows, from, to, s);
+        store_key_weights(rows, from, to, s.sums, plan.key_scores + b * heads * plan.longest,
+                          plan.longest);
+      }
+    };
+    ctx.executor.run(p.sequences * p.kv_heads() * blocks, sum_block);
+    const auto write_head = [&](std::int64_t index, int worker) {
+      const std::int64_t b = index / heads;
+      const C* scores = plan.key_scores + index * plan.longest;
+      if (p.key_outputs.scores.given()) {
+        write_key_scores(p, b, index % heads, scores);
+      }
+      if (p.key_outputs.top.given()) {
+        select_top(scores, sequence_at(p, b).mask.keys, scratch_of(worker).best,
+                   p.key_outputs.top.extents[2], p.key_outputs.top, b, index % heads);
+      }
+    };
+    ctx.executor.run(p.sequences * heads, write_head);
+  }
+
   static void task(const softmax_attention_problem& p, const plan_type& plan, std::int64_t index,
                    int worker) noexcept {
     const std::int64_t b = plan.sequence_of(index, p.sequences);

@@ -105,6 +105,53 @@ double naive_weights(const attention_normaliser& how, std::vector<double>& row,
   return std::log(sum);
 }
 
+/// The side outputs of one sequence from the weights that its keys got, [H][keys].
+template <class Tag>
+void naive_key_outputs(const softmax_attention_problem& p, std::int64_t b,
+                       const std::vector<double>& weights) {
+  const attention_sequence s = sequence_at(p, b);
+  const any_out<3>& scores = p.key_outputs.scores;
+  const any_out<3>& top = p.key_outputs.top;
+  const std::int64_t heads = scores.given() ? scores.extents[1] : top.extents[1];
+  const std::int64_t shared = p.heads() / heads;  // query heads of one row of scores
+  for (std::int64_t h = 0; h < heads; ++h) {
+    std::vector<double> row(static_cast<std::size_t>(s.mask.keys));
+    for (std::int64_t j = 0; j < s.mask.keys; ++j) {
+      double all = 0;
+      for (std::int64_t g = 0; g < shared; ++g) {
+        const double x = weights[static_cast<std::size_t>((h * shared + g) * s.mask.keys + j)];
+        const bool mean = p.key_outputs.across_group == group_reduction::mean;
+        all = mean ? all + x / static_cast<double>(shared) : x > all || x != x ? x : all;
+      }
+      row[static_cast<std::size_t>(j)] = all;
+    }
+    if (scores.given()) {
+      const std::int64_t room =
+          p.packed ? index_at(p.k_offsets, b + 1) - s.k_begin : scores.extents[2];
+      for (std::int64_t j = 0; j < room; ++j) {
+        write_lse(scores, s.batch, h, s.k_begin + j,
+                  j < s.mask.keys ? row[static_cast<std::size_t>(j)] : 0);
+      }
+    }
+    for (std::int64_t n = 0; top.given() && n < top.extents[2]; ++n) {
+      std::int64_t best = -1;
+      for (std::int64_t j = 0; j < s.mask.keys; ++j) {
+        const double most = best < 0 ? 0 : row[static_cast<std::size_t>(best)];
+        best = row[static_cast<std::size_t>(j)] > most ? j : best;
+      }
+      const std::int64_t at = b * top.strides[0] + h * top.strides[1] + n * top.strides[2];
+      if (top.type == scalar_type::i32) {
+        static_cast<std::int32_t*>(top.data)[at] = static_cast<std::int32_t>(best);
+      } else {
+        static_cast<std::int64_t*>(top.data)[at] = best;
+      }
+      if (best >= 0) {
+        row[static_cast<std::size_t>(best)] = 0;
+      }
+    }
+  }
+}
+
 /// The equation, row by row and pair by pair, in double:
 ///
 ///     s_ij = biased_score(scale q_i.k_j), changed by the score functor if there is one,
@@ -120,6 +167,8 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
     std::vector<double> row(static_cast<std::size_t>(s.mask.keys));
     double* const score = row.data();
     std::vector<char> seen_by_row(row.size());
+    std::vector<double> of_keys(p.wants_keys() ? row.size() * static_cast<std::size_t>(p.heads())
+                                               : 0);
     for (std::int64_t h = 0; h < p.heads(); ++h) {
       const std::int64_t kv_head = h / p.group();
       for (std::int64_t i = 0; i < s.mask.queries; ++i) {
@@ -156,6 +205,9 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
                                ? naive_softmax<Tag>(row, sink)
                                : naive_weights<Tag>(p.normaliser, row, seen_by_row,
                                                     i + s.mask.keys - s.mask.queries);
+        for (std::size_t j = 0; p.wants_keys() && j < row.size(); ++j) {
+          of_keys[static_cast<std::size_t>(h) * row.size() + j] += seen_by_row[j] ? row[j] : 0;
+        }
         for (std::int64_t c = 0; c < p.value_dim(); ++c) {
           double sum = 0;
           for (std::int64_t j = 0; j < s.mask.keys; ++j) {
@@ -169,6 +221,9 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
         }
         write_lse(p.lse, s.batch, h, s.q_begin + i, lse);
       }
+    }
+    if (p.wants_keys() && p.heads() > 0) {
+      naive_key_outputs<Tag>(p, b, of_keys);
     }
   }
 }

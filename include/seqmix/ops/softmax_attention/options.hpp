@@ -46,6 +46,19 @@ struct attention_normaliser {
   bool mean = false;  ///< relu and none: weights are divided by n_i
 };
 
+/// How the query heads that share a key-value head become one.
+enum class group_reduction { mean, max };
+
+/// What a cache policy learns about the keys. The score of a key is the softmax weight it gets,
+/// summed over the query rows. On the axis of heads both have H entries, scores of query heads, or
+/// HK, those of a group reduced.
+struct attention_key_outputs {
+  any_out<3> scores{};  ///< [B, H or HK, S], packed [1, H or HK, total keys], f32 or f64
+  any_out<3> top{};     ///< [B, H or HK, n] int32 or int64: the keys of the n largest scores, the
+                        ///< largest first, ties by index; -1 behind the last with any weight
+  group_reduction across_group = group_reduction::mean;
+};
+
 /// Options of `softmax_attention`. Members are only ever appended. Scores are scaled, capped, and
 /// then biased; masks come after that.
 struct softmax_attention_options {
@@ -59,8 +72,9 @@ struct softmax_attention_options {
   any_view<4> bias{};             ///< [B, H, T, S], added to the scores; extents of 1 repeat
   any_out<3> lse{};               ///< [B, H, T], packed [1, H, total]: natural log-sum-exp
   varlen_options varlen{};
-  attention_normaliser normaliser{};  ///< softmax unless given
-  bool log_length = false;            ///< scores are also multiplied by log n_i, before softcap
+  attention_normaliser normaliser{};    ///< softmax unless given
+  bool log_length = false;              ///< scores are also multiplied by log n_i, before softcap
+  attention_key_outputs key_outputs{};  ///< side outputs for cache policies
 };
 
 SEQMIX_END_NAMESPACE

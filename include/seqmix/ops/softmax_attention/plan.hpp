@@ -2,7 +2,7 @@
 #pragma once
 
 #include <seqmix/core/context.hpp>
-#include <seqmix/ops/softmax_attention/split_kv.hpp>
+#include <seqmix/ops/softmax_attention/key_outputs.hpp>
 #include <string_view>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -32,6 +32,9 @@ struct attention_plan {
   std::int64_t* task_begin = nullptr;     // [sequences + 1] first task of each sequence
   std::int64_t* partial_begin = nullptr;  // [sequences + 1] first partial element
   C* partials = nullptr;
+  double* row_lse = nullptr;  // [B, H, T], for key outputs
+  C* key_scores = nullptr;    // [sequences, heads of key outputs, longest]
+  std::int64_t longest = 0;   // keys of a sequence, when key outputs are asked for
   std::byte* worker_scratch = nullptr;
   std::size_t worker_bytes = 0;
   std::size_t bytes = 0;  // of the whole scratch, slack for alignment included
@@ -62,6 +65,14 @@ struct attention_plan {
     scratch_layout split;
     const split_scratch<C, Arch> of_split(split, most_split_rows, p.key_dim(), p.value_dim());
     worker_bytes = tiled.bytes() > split.bytes() ? tiled.bytes() : split.bytes();
+    if (p.wants_keys()) {
+      longest = longest_keys(p);
+      row_lse = layout.take<double>(p.q.extents[0] * p.heads() * p.q.extents[1]);
+      key_scores = layout.take<C>(p.sequences * key_output_heads(p) * longest);
+      scratch_layout keys;
+      const key_output_scratch<C, Arch> of_keys(keys, p);
+      worker_bytes = keys.bytes() > worker_bytes ? keys.bytes() : worker_bytes;
+    }
     worker_scratch = layout.take<std::byte>(static_cast<std::int64_t>(worker_bytes) * workers);
     bytes = layout.bytes() + scratch_alignment;
   }

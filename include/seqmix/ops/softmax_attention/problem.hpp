@@ -32,6 +32,7 @@ enum class softmax_attention_feature {
   paged,
   normaliser,
   log_length,
+  key_outputs,
 };
 
 constexpr const char* name(softmax_attention_feature f) noexcept {
@@ -55,7 +56,8 @@ constexpr const char* name(softmax_attention_feature f) noexcept {
                                    "mask_functor",
                                    "paged (a block table)",
                                    "normaliser (other than softmax)",
-                                   "log_length"};
+                                   "log_length",
+                                   "key_outputs"};
   return names[static_cast<int>(f)];
 }
 
@@ -90,6 +92,8 @@ struct softmax_attention_problem {
   any_view<4> bias;          // [B, H, T, S], packed [sequences, H, longest q, longest k]
   attention_normaliser normaliser;
   bool log_length = false;
+  attention_key_outputs key_outputs;
+  any_out<3> row_lse;  // the library's own log-sum-exps, f64, when key outputs need them
   // The caller's functors, whose types the implementation knows.
   const void* score = nullptr;
   const void* mask = nullptr;
@@ -101,6 +105,9 @@ struct softmax_attention_problem {
   /// Keys that a sequence which is not packed has room for.
   constexpr std::int64_t key_capacity() const noexcept {
     return paged() ? block_table.extents[1] * page : k.extents[1];
+  }
+  constexpr bool wants_keys() const noexcept {
+    return key_outputs.scores.given() || key_outputs.top.given();
   }
   constexpr std::int64_t heads() const noexcept { return q.extents[2]; }
   constexpr std::int64_t kv_heads() const noexcept { return k.extents[2]; }

@@ -144,9 +144,10 @@ struct query_rows : row_geometry {
       simd::store_strided<C, Arch>(value, out, tensors.o.stride(3), c, dim);
     }
     // With no weight at all the logarithm gives minus infinity, as it must.
-    write_lse(problem.lse, sequence.batch, head_of(r), token,
-              static_cast<double>(softmax_reference(t.maximum)) * std::numbers::ln2 +
-                  std::log(static_cast<double>(t.sum)));
+    const double lse = static_cast<double>(softmax_reference(t.maximum)) * std::numbers::ln2 +
+                       std::log(static_cast<double>(t.sum));
+    write_lse(problem.lse, sequence.batch, head_of(r), token, lse);
+    write_lse(problem.row_lse, sequence.batch, head_of(r), token, lse);
   }
 };
 

@@ -85,6 +85,21 @@ struct dense_rows {
   std::int64_t step;
 };
 
+/// Writes `hidden` over row r's scores of the keys [begin, padded) that it does not see, and of
+/// those from `end` on, which are none.
+template <class C, class Terms>
+SEQMIX_ALWAYS_INLINE void hide_unseen(const row_geometry& rows, const Terms& terms, block_cover c,
+                                      std::int64_t r, C* score, std::int64_t begin,
+                                      std::int64_t end, std::int64_t padded, C hidden) noexcept {
+  const clipped_ranges seen(rows.visible(r), begin, end);
+  mask_scores(score, seen, begin, padded, hidden);
+  if constexpr (Terms::masks) {
+    if (c.functor) {
+      hide_scores(rows, terms, r, score, seen, begin, hidden);
+    }
+  }
+}
+
 /// `Rows` rows against the keys [begin, end) of one block; `keys` and `values` start at begin.
 template <int Rows, class C, class Arch, class Terms, class K, class V, class F>
 void split_strip(const row_geometry& rows, const Terms& terms, const split_scratch<C, Arch>& s,
@@ -109,13 +124,7 @@ void split_strip(const row_geometry& rows, const Terms& terms, const split_scrat
         terms.apply(rows, first + r, score, begin, begin + padded);
       }
       const auto hide = [&](C hidden) __attribute__((always_inline)) {
-        const clipped_ranges seen(rows.visible(first + r), begin, end);
-        mask_scores(score, seen, begin, begin + padded, hidden);
-        if constexpr (Terms::masks) {
-          if (c.functor) {
-            hide_scores(rows, terms, first + r, score, seen, begin, hidden);
-          }
-        }
+        hide_unseen(rows, terms, c, first + r, score, begin, end, begin + padded, hidden);
       };
       factor[r] = weigh<C, Arch>(rows.problem.normaliser, key_pass::only, score, padded,
                                  s.state[first + r], row_weighting<C>{}, hide);
@@ -172,19 +181,25 @@ void split_block(const row_geometry& rows, const Terms& terms, const split_scrat
   }
 }
 
+/// `count` scaled queries from row `first` on.
+template <class C, class Arch, class Rows, class Terms>
+void copy_queries(const Rows& rows, const Terms& terms, std::int64_t first, std::int64_t count,
+                  std::int64_t width, C* out) noexcept {
+  for (std::int64_t r = first; r < first + count; ++r, out += width) {
+    const auto query = rows.query(r);
+    const C scale = query_factor<C>(rows, terms, r);
+    for (std::int64_t d = 0; d < width; ++d) {
+      out[d] = d < rows.problem.key_dim() ? widen<C>(query.data[d * query.element]) * scale : C(0);
+    }
+  }
+}
+
 /// Scaled queries, empty states.
 template <class C, class Arch, class Rows, class Terms>
 void start_split(const Rows& rows, const Terms& terms, const split_scratch<C, Arch>& s) noexcept {
   constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
   const std::int64_t padded = round_up(rows.count(), strip);
-  for (std::int64_t r = 0; r < rows.count(); ++r) {
-    const auto query = rows.query(r);
-    const C scale = query_factor<C>(rows, terms, r);
-    for (std::int64_t d = 0; d < s.key_width; ++d) {
-      s.queries[r * s.key_width + d] =
-          d < rows.problem.key_dim() ? widen<C>(query.data[d * query.element]) * scale : C(0);
-    }
-  }
+  copy_queries<C, Arch>(rows, terms, 0, rows.count(), s.key_width, s.queries);
   for (std::int64_t r = 0; r < padded; ++r) {
     s.state[r] = softmax_state<C, Arch>{};
   }
