@@ -122,13 +122,11 @@ void check_sequences(contract<Tag>& c, const softmax_attention_problem& p,
   }
 }
 
-/// A tensor of real numbers beside the call's own.
+/// An input beside the call's own tensors.
 template <class Tag, std::size_t Rank>
-void check_addend(contract<Tag>& c, const char* argument, const any_view<Rank>& v,
+void check_beside(contract<Tag>& c, const char* argument, const any_view<Rank>& v,
                   const softmax_attention_problem& p) {
   c.tensor(argument, v);
-  c.require(v.type != scalar_type::i32 && v.type != scalar_type::i64, argument,
-            "element type f32, f64, f16 or bf16", name(v.type));
   c.same_device(argument, v.memory, "q", p.q.memory);
   c.no_overlap("o", p.o, argument, v);
   if (p.lse.given()) {
@@ -136,22 +134,20 @@ void check_addend(contract<Tag>& c, const char* argument, const any_view<Rank>& 
   }
 }
 
-/// What changes the scores. A bias repeats along axes of extent 1; that of packed sequences is
-/// indexed by sequence and by the places inside it. That of a paged cache has the keys of the
-/// longest sequence, or more.
+/// The same, of real numbers.
+template <class Tag, std::size_t Rank>
+void check_addend(contract<Tag>& c, const char* argument, const any_view<Rank>& v,
+                  const softmax_attention_problem& p) {
+  c.require(v.type != scalar_type::i32 && v.type != scalar_type::i64, argument,
+            "element type f32, f64, f16 or bf16", name(v.type));
+  check_beside(c, argument, v, p);
+}
+
+/// The extents of a bias, where each may also be 1: those of the sequences that are longest. What a
+/// bias of packed sequences or of a paged cache has beyond them is not read.
 template <class Tag>
-void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
-  for (const auto& [argument, v] : {std::pair{"options.sink_logits", &p.sink_logits},
-                                    std::pair{"options.alibi_slopes", &p.alibi_slopes}}) {
-    if (v->given()) {
-      check_addend(c, argument, *v, p);
-      c.shape(argument, *v, {p.heads()}, "[H]");
-    }
-  }
-  if (!p.bias.given()) {
-    return;
-  }
-  check_addend(c, "options.bias", p.bias, p);
+std::array<std::int64_t, 4> longest_extents(const contract<Tag>& c,
+                                            const softmax_attention_problem& p) {
   std::array<std::int64_t, 4> least{p.sequences, p.heads(), p.q.extents[1], p.key_capacity()};
   if (p.paged() && p.k_lengths.memory.on_host()) {
     least[3] = 0;
@@ -169,17 +165,77 @@ void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
       least[3] = least[3] < mask.keys ? mask.keys : least[3];
     }
   }
+  return least;
+}
+
+/// A bias, of `letters`, against its `least` extents. It repeats along axes of extent 1.
+template <class Tag>
+void check_bias(contract<Tag>& c, const char* argument, const any_view<4>& bias,
+                const softmax_attention_problem& p, const std::array<std::int64_t, 4>& least,
+                const char* letters) {
+  check_addend(c, argument, bias, p);
   for (std::size_t axis = 0; axis < 4; ++axis) {
-    const std::int64_t e = p.bias.extents[axis];
+    const std::int64_t e = bias.extents[axis];
     const bool longer = (p.packed ? axis >= 2 : p.paged() && axis == 3) && e > least[axis];
     if (e != 1 && e != least[axis] && !longer) {
-      c.fail("options.bias",
-             std::string(p.packed    ? "[sequences, H, longest q, longest k] = "
-                         : p.paged() ? "[B, H, T, longest length] = "
-                                     : "[B, H, T, S] = ") +
-                 shape_text(least) + ", or 1 on any axis",
-             shape_text(p.bias.extents));
+      c.fail(argument, letters + (" = " + shape_text(least)) + ", or 1 on any axis",
+             shape_text(bias.extents));
     }
+  }
+}
+
+/// Indexes of ALiBi: addressed as the rows of q and k are, those of a paged cache by key.
+template <class Tag>
+void check_alibi_index(contract<Tag>& c, const softmax_attention_problem& p) {
+  const std::int64_t keys = p.paged() ? longest_extents(c, p)[3] : p.k.extents[1];
+  c.require(p.alibi_slopes.given(), "options.alibi_slopes", "slopes, beside options.alibi", "none");
+  const auto check = [&](const char* argument, const char* letters, const any_view<2>& v,
+                         std::int64_t least, bool longer) {
+    c.require(v.type != scalar_type::none, argument, "indexes on both sides", "none");
+    check_beside(c, argument, v, p);
+    const std::int64_t batch = p.q.extents[0];
+    const auto [b, n] = v.extents;
+    if ((b != 1 && b != batch) || (n != least && !(longer && n > least))) {
+      c.fail(argument, letters + (" = " + shape_text(std::array{batch, least})) + ", or B = 1",
+             shape_text(v.extents));
+    }
+  };
+  check("options.alibi.query", p.packed ? "[1, total]" : "[B, T]", p.alibi.query, p.q.extents[1],
+        false);
+  check("options.alibi.key",
+        p.packed    ? "[1, total]"
+        : p.paged() ? "[B, longest length]"
+                    : "[B, S]",
+        p.alibi.key, keys, p.paged());
+}
+
+/// What changes the scores.
+template <class Tag>
+void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
+  for (const auto& [argument, v] : {std::pair{"options.sink_logits", &p.sink_logits},
+                                    std::pair{"options.alibi_slopes", &p.alibi_slopes}}) {
+    if (v->given()) {
+      check_addend(c, argument, *v, p);
+      c.shape(argument, *v, {p.heads()}, "[H]");
+    }
+  }
+  if (p.alibi.given()) {
+    check_alibi_index(c, p);
+  }
+  if (p.bias.given()) {
+    check_bias(c, "options.bias", p.bias, p, longest_extents(c, p),
+               p.packed    ? "[sequences, H, longest q, longest k]"
+               : p.paged() ? "[B, H, T, longest length]"
+                           : "[B, H, T, S]");
+  }
+  if (p.relative_bias.given()) {
+    const std::int64_t entries = p.relative_bias.values.extents[3];
+    std::array<std::int64_t, 4> least = longest_extents(c, p);
+    least[3] = entries;
+    check_bias(c, "options.relative_bias.values", p.relative_bias.values, p, least,
+               p.packed ? "[sequences, H, longest q, R]" : "[B, H, T, R]");
+    c.require(entries > 0, "options.relative_bias.values", "R of at least 1", entries);
+    c.in_range("options.relative_bias.origin", p.relative_bias.origin, 0, entries - 1);
   }
 }
 
@@ -213,6 +269,8 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
   required.add(f::softcap, p.softcap > 0);
   required.add(f::alibi_slopes, p.alibi_slopes.given());
   required.add(f::bias, p.bias.given());
+  required.add(f::alibi_index, p.alibi.given());
+  required.add(f::relative_bias, p.relative_bias.given());
   required.add(f::score_functor, p.score != nullptr);
   required.add(f::mask_functor, p.mask != nullptr);
   required.add(f::paged, p.paged());
@@ -241,6 +299,8 @@ violation check_attention(softmax_attention_problem& p, const softmax_attention_
   p.softcap = options.softcap;
   p.alibi_slopes = options.alibi_slopes;
   p.bias = options.bias;
+  p.alibi = options.alibi;
+  p.relative_bias = options.relative_bias;
   p.block_table = layout.block_table;
   p.page = p.paged() ? p.k.extents[1] : 0;
   p.sequences = p.q.extents[0];
