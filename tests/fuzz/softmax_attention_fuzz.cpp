@@ -70,9 +70,16 @@ attention_case case_from(choices& c) {
   x.sinks = c.one_in(2) ? 0 : c.between(0, 30);
   x.softcap = c.one_in(2) ? 0 : static_cast<double>(c.between(1, 400)) / 8;
   x.sink_logits = c.one_in(2);
+  static constexpr bias_shape biases[] = {bias_shape::none, bias_shape::full,
+                                          bias_shape::heads_and_keys, bias_shape::queries,
+                                          bias_shape::scalar};
   x.alibi = c.one_in(2);
-  x.bias = c.of({bias_shape::none, bias_shape::full, bias_shape::heads_and_keys,
-                 bias_shape::queries, bias_shape::scalar});
+  if (x.alibi) {
+    x.between = c.of({alibi_between::rows, alibi_between::integers, alibi_between::reals,
+                      alibi_between::repeated});
+  }
+  x.bias = c.of(biases);
+  x.relative = c.of(biases);
   if (c.one_in(3)) {
     x.scale = static_cast<double>(c.between(-40, 40)) / 64;
   }
@@ -111,7 +118,7 @@ void check_refusal(choices& c, attention_problem& p) {
     return seqmix::tensor_view<float, 4>(x.data_handle(), seqmix::index_list<4>(extents),
                                          seqmix::index_list<4>(x.strides().values));
   };
-  switch (c.below(6)) {
+  switch (c.below(8)) {
     case 0:
       options.window.left = -2 - c.between(0, 1 << 14);
       break;
@@ -122,9 +129,16 @@ void check_refusal(choices& c, attention_problem& p) {
       options.softcap = -1;
       break;
     case 3:
-      q = shifted(q, 3, 1);
+      options.alibi = {.query = seqmix::view(q.data_handle(), 1, c.between(1, 3))};
       break;
     case 4:
+      options.relative_bias = {.values = seqmix::view(q.data_handle(), 1, 1, 1, 1),
+                               .origin = c.one_in(2) ? -1 : c.between(1, 1 << 14)};
+      break;
+    case 5:
+      q = shifted(q, 3, 1);
+      break;
+    case 6:
       k = shifted(k, static_cast<int>(c.of({0, 1, 3})), c.one_in(2) ? 1 : -10000);
       break;
     default:
