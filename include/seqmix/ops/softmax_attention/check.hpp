@@ -188,7 +188,8 @@ void check_bias(contract<Tag>& c, const char* argument, const any_view<4>& bias,
 template <class Tag>
 void check_alibi_index(contract<Tag>& c, const softmax_attention_problem& p) {
   const std::int64_t keys = p.paged() ? longest_extents(c, p)[3] : p.k.extents[1];
-  c.require(p.alibi_slopes.given(), "options.alibi_slopes", "slopes, beside options.alibi", "none");
+  c.require(p.alibi_slopes.type != scalar_type::none, "options.alibi_slopes",
+            "slopes, beside options.alibi", "none");
   const auto check = [&](const char* argument, const char* letters, const any_view<2>& v,
                          std::int64_t least, bool longer) {
     c.require(v.type != scalar_type::none, argument, "indexes on both sides", "none");
@@ -228,6 +229,8 @@ void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
                : p.paged() ? "[B, H, T, longest length]"
                            : "[B, H, T, S]");
   }
+  c.require(p.relative_bias.given() || p.relative_bias.origin == 0, "options.relative_bias.values",
+            "a table, beside an origin", "none");
   if (p.relative_bias.given()) {
     const std::int64_t entries = p.relative_bias.values.extents[3];
     std::array<std::int64_t, 4> least = longest_extents(c, p);
