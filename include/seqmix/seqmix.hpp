@@ -5,6 +5,7 @@
 #include <seqmix/core/version.hpp>
 #include <seqmix/ops/merge_attention/merge_attention.hpp>
 #include <seqmix/ops/rope/rope.hpp>
+#include <seqmix/ops/softmax_attention/alibi.hpp>
 #include <seqmix/ops/softmax_attention/kv_cache.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>
 #include <seqmix/ops/softmax_attention/named_attention.hpp>

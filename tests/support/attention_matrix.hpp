@@ -73,8 +73,14 @@ inline constexpr sweep_factor sink_logits{
     2, [](attention_case& c, execution&, int i) { c.sink_logits = i == 1; }};
 inline constexpr sweep_factor alibi{2,
                                     [](attention_case& c, execution&, int i) { c.alibi = i == 1; }};
+inline constexpr sweep_factor between{4, [](attention_case& c, execution&, int i) {
+                                        c.between = c.alibi ? static_cast<alibi_between>(i)
+                                                            : alibi_between::rows;
+                                      }};
 inline constexpr sweep_factor bias{
     5, [](attention_case& c, execution&, int i) { c.bias = static_cast<bias_shape>(i); }};
+inline constexpr sweep_factor relative{
+    5, [](attention_case& c, execution&, int i) { c.relative = static_cast<bias_shape>(i); }};
 inline constexpr sweep_factor scale{2, [](attention_case& c, execution&, int i) {
                                       if (i == 1) {
                                         c.scale = 1.3;  // times D^-0.5: see check()
@@ -225,8 +231,9 @@ inline void check_matrix_pairwise(const attention_calls& calls,
                                   std::initializer_list<std::uint64_t> seeds = {1}) {
   using namespace factors;
   const std::vector<sweep_factor> all{
-      T, S, D, V, heads,   causal,  window,    sinks,   scale,       lse,   any_form, batch,
-      q, k, v, o, threads, shuffle, workspace, softcap, sink_logits, alibi, bias,     page};
+      T,         S,        D,           V,     heads, causal, window,  sinks,   scale,
+      lse,       any_form, batch,       q,     k,     v,      o,       threads, shuffle,
+      workspace, softcap,  sink_logits, alibi, bias,  page,   between, relative};
   matrix_sweep m{calls};
   for (const std::uint64_t seed : seeds) {
     m.sweep(all, pairwise_plan(level_counts(all), seed));
@@ -298,7 +305,7 @@ inline void check_matrix_full(const attention_calls& calls) {
   matrix_sweep widths{calls, 50'000};
   widths.product({D, V, few_lengths, any_form, causal, lse},
                  {heads, window, sinks, scale, batch, q, k, v, o, threads, shuffle, workspace,
-                  softcap, sink_logits, alibi, bias, page});
+                  softcap, sink_logits, alibi, bias, page, between, relative});
   widths.finish("softmax_attention, full: widths x forms");
   matrix_sweep layouts{calls, 50'000};
   layouts.product({q, k, v, o, any_form}, {few_lengths, small_dims, causal, heads, window, sinks,

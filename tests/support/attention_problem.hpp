@@ -35,6 +35,14 @@ constexpr const char* name(bias_shape s) noexcept {
   return names[static_cast<int>(s)];
 }
 
+/// What ALiBi measures distance between: rows, or indexes of one kind, whose vectors may serve
+/// every sequence.
+enum class alibi_between { rows, integers, reals, repeated };
+constexpr const char* name(alibi_between a) noexcept {
+  constexpr const char* names[] = {"rows", "integers", "reals", "repeated"};
+  return names[static_cast<int>(a)];
+}
+
 struct attention_types {
   scalar_type q = scalar_type::f32, k = scalar_type::f32, v = scalar_type::f32,
               o = scalar_type::f32;
@@ -57,7 +65,9 @@ struct attention_case {
   double softcap = 0;
   bool sink_logits = false;
   bool alibi = false;
+  alibi_between between = alibi_between::rows;  ///< with alibi
   bias_shape bias = bias_shape::none;
+  bias_shape relative = bias_shape::none;  ///< in which "keys" are entries of the table
   std::optional<double> scale{};
   scalar_type lse = scalar_type::none;
   seqmix::attention_normaliser normaliser{};
@@ -73,8 +83,9 @@ struct attention_case {
     out << "{B " << c.B << ", T " << c.T << ", S " << c.S << ", H " << c.H << ", HK " << c.HK
         << ", D " << c.D << ", V " << c.V << ", " << (c.causal ? "causal, " : "") << "window "
         << c.window.left << ":" << c.window.right << ", sinks " << c.sinks << ", softcap "
-        << c.softcap << (c.sink_logits ? ", sink logits" : "") << (c.alibi ? ", ALiBi" : "")
-        << ", bias " << name(c.bias) << ", scale ";
+        << c.softcap << (c.sink_logits ? ", sink logits" : "")
+        << (c.alibi ? ", ALiBi between " : "") << (c.alibi ? name(c.between) : "") << ", bias "
+        << name(c.bias) << ", relative bias " << name(c.relative) << ", scale ";
     if (c.scale) {
       out << *c.scale;
     } else {
@@ -181,17 +192,31 @@ class attention_problem {
         slopes.set(h, std::exp2(-static_cast<double>(h[0] % 8) - 4));
       });
     }
+    if (c.between != alibi_between::rows) {
+      make_indexes(batch, rows, keys);
+    }
+    std::int64_t longest_q = packed ? 0 : c.T;
+    std::int64_t longest_k = packed ? 0 : c.S;
+    for (const sequence_place& s : sequences) {
+      longest_q = std::max(longest_q, s.queries);
+      longest_k = std::max(longest_k, s.keys);
+    }
     if (c.bias != bias_shape::none) {
-      std::int64_t longest_q = packed ? 0 : c.T;
-      std::int64_t longest_k = packed ? 0 : c.S;
-      for (const sequence_place& s : sequences) {
-        longest_q = std::max(longest_q, s.queries);
-        longest_k = std::max(longest_k, s.keys);
-      }
-      const auto [b, h, i, j] = bias_axes();
+      const auto [b, h, i, j] = axes_of(c.bias);
       bias = tensor<4>(real(3), {b ? c.B : 1, h ? c.H : 1, i ? longest_q : 1, j ? longest_k : 1},
                        c.seed % 2 == 0 ? layout::dense : layout::strided);
       bias.fill(c.seed * 8 + 2);
+    }
+    if (c.relative != bias_shape::none) {
+      // Tables shorter and longer than a block of keys; the entry of distance 0 at an end, or not.
+      constexpr std::int64_t lengths_of_tables[] = {9, 300, 70, 1};
+      const auto [b, h, i, entries] = axes_of(c.relative);
+      const std::int64_t R = entries ? lengths_of_tables[c.seed % 4] : 1;
+      constexpr layout layouts[] = {layout::dense, layout::strided, layout::reversed};
+      relative =
+          tensor<4>(real(4), {b ? c.B : 1, h ? c.H : 1, i ? longest_q : 1, R}, layouts[c.seed % 3]);
+      relative.fill(c.seed * 8 + 3);
+      origin = c.seed % 5 < 3 ? R / 2 : c.seed % 5 == 3 ? 0 : R - 1;
     }
     q.fill(c.seed * 4 + 1, c.magnitude);
     k.fill(c.seed * 4 + 2);
@@ -199,6 +224,41 @@ class attention_problem {
     if (c.form == call_form::paged) {
       make_pool();
       fill_pool();
+    }
+  }
+
+  /// Indexes of frames, far from zero where the type can bear it, for q and k of these extents.
+  /// Rows that no sequence uses keep the sentinel.
+  void make_indexes(std::int64_t batch, std::int64_t rows, std::int64_t keys) {
+    const bool paged = c.form == call_form::paged;
+    const bool once = c.between == alibi_between::repeated;
+    const std::uint64_t r = mix(c.seed + 5);
+    const auto type_of = [&](std::uint64_t choice) {
+      constexpr scalar_type types[] = {scalar_type::i64, scalar_type::i32, scalar_type::f64,
+                                       scalar_type::f32, scalar_type::bf16};
+      return c.between == alibi_between::integers ? types[choice % 2] : types[choice % 5];
+    };
+    constexpr layout layouts[] = {layout::dense, layout::strided, layout::reversed};
+    // A pair of wide integers, and everything narrower near zero.
+    const scalar_type q_type = type_of(r);
+    const scalar_type k_type = type_of(r >> 8);
+    const bool wide = q_type == scalar_type::i64 && k_type == scalar_type::i64;
+    const double start = wide ? 0x1p52 : 0;
+    const bool whole = c.between == alibi_between::integers;
+    alibi_query = tensor<2>(q_type, {once ? 1 : batch, rows}, layouts[c.seed % 3]);
+    alibi_key = tensor<2>(k_type, {once ? 1 : batch, keys + (paged ? 2 : 0)}, layouts[r % 3]);
+    for (const sequence_place& s : sequences) {
+      const std::int64_t b = once ? 0 : s.batch;
+      const auto frame = [&](std::int64_t place) {
+        const double x = static_cast<double>(place + 3 * b) * (whole ? 1.0 / 3 : 0.375);
+        return start + (whole ? std::floor(x) : x);
+      };
+      for (std::int64_t i = 0; i < s.queries; ++i) {
+        alibi_query.set({b, s.q_begin + i}, frame(i + c.S - c.T));
+      }
+      for (std::int64_t j = 0; j < s.keys; ++j) {
+        alibi_key.set({b, s.k_begin + j}, frame(j));
+      }
     }
   }
 
@@ -232,11 +292,17 @@ class attention_problem {
     if (c.alibi) {
       result.alibi_slopes = real_view(slopes);
     }
+    if (c.between != alibi_between::rows) {
+      result.alibi = {.query = number_view(alibi_query), .key = number_view(alibi_key)};
+    }
     if (c.bias != bias_shape::none) {
       result.bias = real_view(bias);
     }
     result.normaliser = c.normaliser;
     result.log_length = c.log_length;
+    if (c.relative != bias_shape::none) {
+      result.relative_bias = {.values = real_view(relative), .origin = origin};
+    }
     if (c.lse == scalar_type::f32) {
       result.lse = lse.view<float>();
     } else if (c.lse == scalar_type::f64) {
@@ -257,19 +323,30 @@ class attention_problem {
     return result;
   }
 
-  /// The score of query i and key j of sequence b after softcap, ALiBi and bias.
+  /// The score of query i and key j of sequence b after softcap, ALiBi and biases.
   double biased(double score, std::int64_t b, std::int64_t h, std::int64_t i,
                 std::int64_t j) const {
     const sequence_place& s = sequences[static_cast<std::size_t>(b)];
     if (c.softcap > 0) {
       score = c.softcap * std::tanh(score / c.softcap);
     }
-    if (c.alibi) {
-      score -= slopes[{h}] * static_cast<double>(std::abs(i + s.keys - s.queries - j));
+    const std::int64_t distance = i + s.keys - s.queries - j;
+    if (c.alibi && c.between == alibi_between::rows) {
+      score -= slopes[{h}] * static_cast<double>(std::abs(distance));
+    } else if (c.alibi) {
+      const double f = alibi_query[{alibi_query.extent(0) == 1 ? 0 : s.batch, s.q_begin + i}];
+      const double g = alibi_key[{alibi_key.extent(0) == 1 ? 0 : s.batch, s.k_begin + j}];
+      score -= slopes[{h}] * std::abs(f - g);
     }
     if (c.bias != bias_shape::none) {
-      const auto axes = bias_axes();
+      const auto axes = axes_of(c.bias);
       score += bias[{axes[0] ? b : 0, axes[1] ? h : 0, axes[2] ? i : 0, axes[3] ? j : 0}];
+    }
+    if (c.relative != bias_shape::none) {
+      const auto axes = axes_of(c.relative);
+      const std::int64_t entry =
+          std::clamp<std::int64_t>(distance + origin, 0, relative.extent(3) - 1);
+      score += relative[{axes[0] ? b : 0, axes[1] ? h : 0, axes[2] ? i : 0, entry}];
     }
     return score;
   }
@@ -308,7 +385,9 @@ class attention_problem {
   tensor<4> k_pool, v_pool;  ///< of the paged form
   tensor<2> block_table;
   tensor<1> sink, slopes;
-  tensor<4> bias;
+  tensor<4> bias, relative;
+  std::int64_t origin = 0;  ///< of `relative`
+  tensor<2> alibi_query, alibi_key;
   std::int64_t max_q = 0, max_k = 0;  ///< said beside offsets on a device; 0: their longest step
 
  private:
@@ -342,8 +421,8 @@ class attention_problem {
                       in_use ? static_cast<double>(order[next++]) : garbage[(at[0] + at[1]) % 4]);
     });
   }
-  std::array<bool, 4> bias_axes() const noexcept {
-    switch (c.bias) {
+  static std::array<bool, 4> axes_of(bias_shape shape) noexcept {
+    switch (shape) {
       case bias_shape::full:
         return {true, true, true, true};
       case bias_shape::heads_and_keys:

@@ -2,9 +2,8 @@
 #pragma once
 
 #include <cmath>
-#include <seqmix/core/checks.hpp>
+#include <seqmix/ops/softmax_attention/check_tensors.hpp>
 #include <seqmix/ops/softmax_attention/kv_view.hpp>
-#include <seqmix/ops/softmax_attention/problem.hpp>
 #include <string>
 #include <utility>
 
@@ -148,128 +147,6 @@ void check_sequences(contract<Tag>& c, const softmax_attention_problem& p,
   }
 }
 
-/// A tensor of real numbers beside the call's own.
-template <class Tag, std::size_t Rank>
-void check_addend(contract<Tag>& c, const char* argument, const any_view<Rank>& v,
-                  const softmax_attention_problem& p) {
-  c.tensor(argument, v);
-  c.require(v.type != scalar_type::i32 && v.type != scalar_type::i64, argument,
-            "element type f32, f64, f16 or bf16", name(v.type));
-  c.same_device(argument, v.memory, "q", p.q.memory);
-  c.no_overlap("o", p.o, argument, v);
-  if (p.lse.given()) {
-    c.no_overlap("options.lse", p.lse, argument, v);
-  }
-}
-
-/// What changes the scores. A bias repeats along axes of extent 1; that of packed sequences is
-/// indexed by sequence and by the places inside it. That of a paged cache has the keys of the
-/// longest sequence, or more.
-template <class Tag>
-void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
-  for (const auto& [argument, v] : {std::pair{"options.sink_logits", &p.sink_logits},
-                                    std::pair{"options.alibi_slopes", &p.alibi_slopes}}) {
-    if (v->given()) {
-      check_addend(c, argument, *v, p);
-      c.shape(argument, *v, {p.heads()}, "[H]");
-    }
-  }
-  if (!p.bias.given()) {
-    return;
-  }
-  check_addend(c, "options.bias", p.bias, p);
-  std::array<std::int64_t, 4> least{p.sequences, p.heads(), p.q.extents[1], p.key_capacity()};
-  if (p.paged() && p.k_lengths.memory.on_host()) {
-    least[3] = 0;
-    for (std::int64_t b = 0; c.holds() && b < p.sequences; ++b) {
-      const std::int64_t keys = index_at(p.k_lengths, b);
-      least[3] = least[3] < keys ? keys : least[3];
-    }
-  }
-  if (p.packed) {
-    least[2] = p.max_q;
-    least[3] = p.max_k;
-    for (std::int64_t b = 0; c.holds() && p.q_offsets.memory.on_host() && b < p.sequences; ++b) {
-      const visibility mask = sequence_at(p, b).mask;
-      least[2] = least[2] < mask.queries ? mask.queries : least[2];
-      least[3] = least[3] < mask.keys ? mask.keys : least[3];
-    }
-  }
-  for (std::size_t axis = 0; axis < 4; ++axis) {
-    const std::int64_t e = p.bias.extents[axis];
-    const bool longer = (p.packed ? axis >= 2 : p.paged() && axis == 3) && e > least[axis];
-    if (e != 1 && e != least[axis] && !longer) {
-      c.fail("options.bias",
-             std::string(p.packed    ? "[sequences, H, longest q, longest k] = "
-                         : p.paged() ? "[B, H, T, longest length] = "
-                                     : "[B, H, T, S] = ") +
-                 shape_text(least) + ", or 1 on any axis",
-             shape_text(p.bias.extents));
-    }
-  }
-}
-
-/// Side outputs about the keys. Those of a paged cache have the keys of the longest sequence, or
-/// more.
-template <class Tag>
-void check_key_outputs(contract<Tag>& c, const softmax_attention_problem& p) {
-  if (!p.wants_keys()) {
-    return;
-  }
-  const any_out<3>& scores = p.key_outputs.scores;
-  const any_out<3>& top = p.key_outputs.top;
-  c.absent("options.key_outputs", p.normaliser.weights != attention_weights::softmax,
-           "only with softmax weights");
-  const auto output = [&](const char* argument, const any_out<3>& out, std::int64_t outer) {
-    if (!out.given()) {
-      return;
-    }
-    c.tensor(argument, out).same_device(argument, out.memory, "q", p.q.memory);
-    const std::int64_t heads = out.extents[1];
-    if (out.extents[0] != outer || (heads != p.heads() && heads != p.kv_heads())) {
-      c.fail(argument,
-             "[" + std::to_string(outer) + ", " + std::to_string(p.heads()) + " or " +
-                 std::to_string(p.kv_heads()) + ", ...]",
-             shape_text(out.extents));
-    }
-    c.no_overlap(argument, out, "q", p.q).no_overlap(argument, out, "k", p.k);
-    c.no_overlap(argument, out, "v", p.v).no_overlap(argument, out, "o", p.o);
-    if (p.lse.given()) {
-      c.no_overlap(argument, out, "options.lse", p.lse);
-    }
-    c.no_self_overlap(argument, out);
-  };
-  constexpr const char* scores_argument = "options.key_outputs.scores";
-  constexpr const char* top_argument = "options.key_outputs.top";
-  output(scores_argument, scores, p.packed ? 1 : p.sequences);
-  output(top_argument, top, p.sequences);
-  if (scores.given()) {
-    c.require(scores.type == scalar_type::f32 || scores.type == scalar_type::f64, scores_argument,
-              "element type f32 or f64", name(scores.type));
-    std::int64_t keys = p.k.extents[1];
-    if (p.paged()) {
-      keys = 0;
-      for (std::int64_t b = 0; c.holds() && p.k_lengths.memory.on_host() && b < p.sequences; ++b) {
-        const std::int64_t length = index_at(p.k_lengths, b);
-        keys = keys < length ? length : keys;
-      }
-    }
-    if (p.paged() ? scores.extents[2] < keys : scores.extents[2] != keys) {
-      c.fail(scores_argument, std::to_string(keys) + (p.paged() ? " keys or more" : " keys"),
-             std::to_string(scores.extents[2]));
-    }
-  }
-  if (top.given()) {
-    c.require(top.type == scalar_type::i32 || top.type == scalar_type::i64, top_argument,
-              "element type i32 or i64", name(top.type));
-  }
-  if (scores.given() && top.given()) {
-    c.equal(top_argument, " heads, as options.key_outputs.scores has", scores.extents[1],
-            top.extents[1]);
-    c.no_overlap(top_argument, top, scores_argument, scores);
-  }
-}
-
 template <class Tag>
 void check_memory(contract<Tag>& c, const softmax_attention_problem& p) {
   c.same_device("k", p.k.memory, "q", p.q.memory).same_device("v", p.v.memory, "q", p.q.memory);
@@ -300,6 +177,8 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
   required.add(f::softcap, p.softcap > 0);
   required.add(f::alibi_slopes, p.alibi_slopes.given());
   required.add(f::bias, p.bias.given());
+  required.add(f::alibi_index, p.alibi.given());
+  required.add(f::relative_bias, p.relative_bias.given());
   required.add(f::score_functor, p.score != nullptr);
   required.add(f::mask_functor, p.mask != nullptr);
   required.add(f::paged, p.paged());
@@ -334,6 +213,8 @@ void check_attention(contract<Tag>& c, softmax_attention_problem& p,
   p.normaliser = options.normaliser;
   p.log_length = options.log_length;
   p.key_outputs = options.key_outputs;
+  p.alibi = options.alibi;
+  p.relative_bias = options.relative_bias;
   p.block_table = layout.block_table;
   p.page = p.paged() ? p.k.extents[1] : 0;
   p.sequences = p.q.extents[0];

@@ -12,25 +12,66 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// A scaled score after softcap c, ALiBi slope a and bias: c tanh(s / c) - a |i + off - j| + bias.
+/// |f_i - g_j| of row i and key row j of batch entry b.
+template <class Tag>
+double alibi_distance(const softmax_attention_problem& p, std::int64_t b, std::int64_t i,
+                      std::int64_t j) {
+  const any_view<2>& f = p.alibi.query;
+  const any_view<2>& g = p.alibi.key;
+  const std::int64_t b_of_f = f.extents[0] == 1 ? 0 : b;
+  const std::int64_t b_of_g = g.extents[0] == 1 ? 0 : b;
+  const auto whole = [](const any_view<2>& v) {
+    return v.type == scalar_type::i32 || v.type == scalar_type::i64;
+  };
+  const auto real = [&](const any_view<2>& v, std::int64_t row, std::int64_t column) {
+    double x = 0;
+    with_number_elements(v.data, v.type, [&](const auto* data) {
+      x = widen<double>(data[row * v.strides[0] + column * v.strides[1]]);
+    });
+    return x;
+  };
+  if (whole(f) && whole(g)) {
+    const std::int64_t from = index_at(f, b_of_f, i);
+    const std::int64_t to = index_at(g, b_of_g, j);
+    const auto difference = static_cast<std::uint64_t>(from > to ? from : to) -
+                            static_cast<std::uint64_t>(from > to ? to : from);
+    return static_cast<double>(difference);
+  }
+  return std::fabs(real(f, b_of_f, i) - real(g, b_of_g, j));
+}
+
+/// A scaled score after softcap c, ALiBi slope a, and the biases:
+///
+///     c tanh(s / c) - a |i + off - j| + bias_ij + relative_bias_i[clamp(i + off - j + origin)]
 template <class Tag>
 double biased_score(const softmax_attention_problem& p, std::int64_t sequence, std::int64_t head,
-                    std::int64_t i, std::int64_t j, const visibility& mask, double s) {
+                    std::int64_t i, std::int64_t j, const attention_sequence& at, double s) {
   if (p.softcap > 0) {
     s = p.softcap * std::tanh(s / p.softcap);
   }
+  const std::int64_t difference = i + at.mask.keys - at.mask.queries - j;
   if (p.alibi_slopes.given()) {
-    const std::int64_t distance = i + mask.keys - mask.queries - j;
-    s -= real_at<double>(p.alibi_slopes, head) * std::fabs(static_cast<double>(distance));
+    const double distance = p.alibi.given()
+                                ? alibi_distance<Tag>(p, at.batch, at.q_begin + i, at.k_begin + j)
+                                : std::fabs(static_cast<double>(difference));
+    s -= real_at<double>(p.alibi_slopes, head) * distance;
   }
-  if (p.bias.given()) {
-    const std::int64_t index[] = {sequence, head, i, j};
-    std::int64_t at = 0;
+  const auto add = [&](const any_view<4>& bias, std::int64_t entry) {
+    const std::int64_t index[] = {sequence, head, i, entry};
+    std::int64_t offset = 0;
     for (std::size_t axis = 0; axis < 4; ++axis) {
-      at += (p.bias.extents[axis] == 1 ? 0 : index[axis]) * p.bias.strides[axis];
+      offset += (bias.extents[axis] == 1 ? 0 : index[axis]) * bias.strides[axis];
     }
-    with_real_elements(p.bias.data, p.bias.type,
-                       [&](const auto* data) { s += widen<double>(data[at]); });
+    with_real_elements(bias.data, bias.type,
+                       [&](const auto* data) { s += widen<double>(data[offset]); });
+  };
+  if (p.bias.given()) {
+    add(p.bias, j);
+  }
+  if (p.relative_bias.given()) {
+    const std::int64_t last = p.relative_bias.values.extents[3] - 1;
+    const std::int64_t entry = difference + p.relative_bias.origin;
+    add(p.relative_bias.values, entry < 0 ? 0 : entry > last ? last : entry);
   }
   return s;
 }
@@ -193,7 +234,7 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
               dot += widen<double>(t.q(s.batch, s.q_begin + i, h, d)) *
                      widen<double>(t.k(at.outer, at.row, kv_head, d));
             }
-            score[j] = biased_score<Tag>(p, b, h, i, j, s.mask, scale * dot);
+            score[j] = biased_score<Tag>(p, b, h, i, j, s, scale * dot);
             if constexpr (!std::is_void_v<Score>) {
               const score_context pair{b, h, i, j, s.mask.queries, s.mask.keys};
               score[j] = (*static_cast<const Score*>(p.score))(static_cast<float>(score[j]), pair);

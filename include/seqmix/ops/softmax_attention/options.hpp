@@ -59,6 +59,29 @@ struct attention_key_outputs {
   group_reduction across_group = group_reduction::mean;
 };
 
+/// Indexes between which ALiBi measures distance in place of rows, integer or real: the frame of a
+/// token, say. Both or none. The distance |f_i - g_j| is taken in 64 bits and then rounded, so that
+/// large indexes lose nothing. The published form slope (g_j - f_i) is the same wherever indexes do
+/// not fall and the mask is causal.
+struct alibi_index {
+  any_view<2> query{};  ///< f [B, T], packed [1, total]; a batch extent of 1 repeats
+  any_view<2> key{};    ///< g [B, S], packed [1, total], paged [B, longest length] or longer
+
+  /// Whether either side was given: an empty vector counts, by its type.
+  constexpr bool given() const noexcept {
+    return query.type != scalar_type::none || key.type != scalar_type::none;
+  }
+};
+
+/// A bias by distance: key j of query i gets values[b, h, i, clamp(i + off - j + origin, 0, R -
+/// 1)]. Later keys have earlier entries; distances beyond the table get its first or last entry.
+struct relative_bias_table {
+  any_view<4> values{};     ///< [B, H, T, R], repeated and packed as `bias` is, but for R
+  std::int64_t origin = 0;  ///< the entry of distance 0; (R - 1) / 2 in a table of both directions
+
+  constexpr bool given() const noexcept { return values.type != scalar_type::none; }
+};
+
 /// Options of `softmax_attention`. Members are only ever appended. Scores are scaled, capped, and
 /// then biased; masks come after that.
 struct softmax_attention_options {
@@ -75,6 +98,8 @@ struct softmax_attention_options {
   attention_normaliser normaliser{};    ///< softmax unless given
   bool log_length = false;              ///< scores are also multiplied by log n_i, before softcap
   attention_key_outputs key_outputs{};  ///< side outputs for cache policies
+  alibi_index alibi{};                  ///< slopes are of |f_i - g_j| instead
+  relative_bias_table relative_bias{};  ///< added to the scores by distance, beside `bias`
 };
 
 SEQMIX_END_NAMESPACE

@@ -33,6 +33,8 @@ enum class softmax_attention_feature {
   normaliser,
   log_length,
   key_outputs,
+  alibi_index,
+  relative_bias,
 };
 
 constexpr const char* name(softmax_attention_feature f) noexcept {
@@ -57,7 +59,9 @@ constexpr const char* name(softmax_attention_feature f) noexcept {
                                    "paged (a block table)",
                                    "normaliser (other than softmax)",
                                    "log_length",
-                                   "key_outputs"};
+                                   "key_outputs",
+                                   "alibi (indexes to measure distance between)",
+                                   "relative_bias"};
   return names[static_cast<int>(f)];
 }
 
@@ -86,10 +90,12 @@ struct softmax_attention_problem {
   bool causal = false;
   attention_window window;
   std::int64_t sink_tokens = 0;
-  any_view<1> sink_logits;   // [H]; not given: none
-  double softcap = 0;        // 0: none
-  any_view<1> alibi_slopes;  // [H]; not given: none
-  any_view<4> bias;          // [B, H, T, S], packed [sequences, H, longest q, longest k]
+  any_view<1> sink_logits;            // [H]; not given: none
+  double softcap = 0;                 // 0: none
+  any_view<1> alibi_slopes;           // [H]; not given: none
+  any_view<4> bias;                   // [B, H, T, S], packed [sequences, H, longest q, longest k]
+  alibi_index alibi;                  // [B, T], [B, S]; not given: distance in rows
+  relative_bias_table relative_bias;  // [B, H, T, R], packed as bias is; not given: none
   attention_normaliser normaliser;
   bool log_length = false;
   attention_key_outputs key_outputs;
