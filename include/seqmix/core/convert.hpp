@@ -77,6 +77,16 @@ SEQMIX_ALWAYS_INLINE C real_at(const any_view<1>& v, std::int64_t i) noexcept {
   return value;
 }
 
+/// Entry [i, j] of a matrix of real numbers.
+template <class C>
+SEQMIX_ALWAYS_INLINE C real_at(const any_view<2>& v, std::int64_t i, std::int64_t j) noexcept {
+  C value{};
+  with_real_elements(v.data, v.type, [&](const auto* data) __attribute__((always_inline)) {
+    value = widen<C>(data[i * v.strides[0] + j * v.strides[1]]);
+  });
+  return value;
+}
+
 /// Sets element (i, j, k) of a float or double log-sum-exp; nothing when it was not given.
 SEQMIX_ALWAYS_INLINE void write_lse(const any_out<3>& lse, std::int64_t i, std::int64_t j,
                                     std::int64_t k, double value) noexcept {

@@ -7,11 +7,13 @@ SEQMIX_BEGIN_NAMESPACE
 
 /// Exact softmax attention, without ever holding a T x S matrix.
 ///
-///     s_ij = softcap(scale q_i.k_j) - a_h |i + off - j| + bias_ij   for the keys j that row i sees
+///     s_ij = softcap(scale q_i.k_j) - a_h |i + off - j| + bias_ij + relative_bias_i[i + off - j]
+///            for the keys j that row i sees
 ///     o_i  = sum_j e^(s_ij - LSE_i) v_j,       LSE_i = log(e^(b_h) + sum_j e^(s_ij))
 ///
-/// with cap, slopes a, bias and sink logits b of the options, each absent by default. Weights by
-/// another rule than softmax are an option too (`attention_normaliser`).
+/// with cap, slopes a, biases and sink logits b of the options, each absent by default. ALiBi's
+/// distance may be one between index vectors, |f_i - g_j| (`alibi_index`), and weights may follow
+/// another rule than softmax (`attention_normaliser`).
 ///
 /// Three forms of the call:
 ///     batched   q [B, T, H, D], k [B, S, HK, D], v [B, S, HK, V], o [B, T, H, V]
