@@ -9,6 +9,8 @@
 #include <seqmix/ops/softmax_attention/kv_cache.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>
 #include <seqmix/ops/softmax_attention/named_attention.hpp>
+#include <seqmix/ops/softmax_attention/paged_kv_cache.hpp>
 #include <seqmix/ops/softmax_attention/position_scores.hpp>
 #include <seqmix/ops/softmax_attention/relative_position.hpp>
+#include <seqmix/ops/softmax_attention/sink_window_cache.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>
