@@ -4,6 +4,7 @@
 // Everything but the opt-in headers: <seqmix/openmp.hpp> and <seqmix/interop/...>.
 #include <seqmix/core/version.hpp>
 #include <seqmix/ops/merge_attention/merge_attention.hpp>
+#include <seqmix/ops/output_norm/output_norm.hpp>
 #include <seqmix/ops/rope/rope.hpp>
 #include <seqmix/ops/softmax_attention/alibi.hpp>
 #include <seqmix/ops/softmax_attention/kv_cache.hpp>

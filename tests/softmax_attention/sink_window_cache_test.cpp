@@ -480,10 +480,9 @@ TEST_CASE("a sink_window_cache refuses what it cannot honour", "[sink_window_cac
         "[B, n, HK, V] = [2, 6, 2, 7]", "[2, 6, 2, 2]");
   check(error_of([&] { cache.attend(q.slice(1, 0, 5), k, v, o); }), "q", "6 tokens, as k has", "5");
   const auto odd = [&](const auto& x) { return x.slice(2, 0, 3); };
-  const seqmix::error uneven =
-      error_of([&] { seqmix::softmax_attention(odd(q), k, v, odd(o)); });
-  check(error_of([&] { cache.attend(odd(q), k, v, odd(o)); }), uneven.argument(),
-        uneven.expected(), uneven.actual());
+  const seqmix::error uneven = error_of([&] { seqmix::softmax_attention(odd(q), k, v, odd(o)); });
+  check(error_of([&] { cache.attend(odd(q), k, v, odd(o)); }), uneven.argument(), uneven.expected(),
+        uneven.actual());
   check(error_of([&] { cache.attend(q, k, v, o.slice(1, 0, 5)); }), "o",
         "[B, T, H, V] = [2, 6, 4, 7]", "[2, 5, 4, 7]");
   check(error_of([&] { cache.attend(q, k, v, o, {.softcap = -1}); }), "options.softcap",
