@@ -117,7 +117,8 @@ inline constexpr sweep_factor workspace{3, [](attention_case&, execution& e, int
 }  // namespace factors
 
 inline constexpr algorithm every_algorithm[] = {algorithm::automatic, algorithm::tiled,
-                                                algorithm::split_kv, algorithm::naive};
+                                                algorithm::split_kv,  algorithm::naive,
+                                                algorithm::two_pass,  algorithm::three_pass};
 
 /// Runs every algorithm that takes the case, and compares it with the reference.
 struct matrix_sweep {
@@ -126,8 +127,8 @@ struct matrix_sweep {
       400'000;  ///< above this many exponentials naive is left to smaller cases
   std::span<const algorithm> algorithms = every_algorithm;
   std::int64_t cases = 0;
-  std::int64_t runs[6] = {};  // of each algorithm
-  double error_sum = 0;       // of the runs whose reference is not all zeros
+  std::int64_t runs[algorithm_count] = {};
+  double error_sum = 0;  // of the runs whose reference is not all zeros
   double error_worst = 0;
   std::int64_t errors = 0;
 

@@ -56,13 +56,6 @@ struct attention_types {
   }
 };
 
-/// The bounds of an output. Where rounded weights cancel, the error is that of the summands.
-constexpr tolerance output_tolerance(const attention_types& types) noexcept {
-  tolerance t = tolerance_of(types.o);
-  t.element *= types.rounded_weights ? 2.5 : 1;
-  return t;
-}
-
 /// One call of softmax_attention: everything that decides its inputs and its result.
 struct attention_case {
   std::int64_t B = 1, T = 1, S = 1, H = 1, HK = 1, D = 8, V = 8;
@@ -77,6 +70,8 @@ struct attention_case {
   bias_shape relative = bias_shape::none;  ///< in which "keys" are entries of the table
   std::optional<double> scale{};
   scalar_type lse = scalar_type::none;
+  seqmix::attention_normaliser normaliser{};
+  bool log_length = false;
   call_form form = call_form::batched;
   std::int64_t page = 16;  ///< keys in a page of the paged form
   layout q = layout::dense, k = layout::dense, v = layout::dense, o = layout::dense;
@@ -96,13 +91,25 @@ struct attention_case {
     } else {
       out << "default";
     }
-    out << ", lse " << name(c.lse) << ", " << name(c.form) << ", page " << c.page << ", layouts "
-        << name(c.q) << " " << name(c.k) << " " << name(c.v) << " " << name(c.o) << ", types "
-        << name(c.types.q) << " " << name(c.types.k) << " " << name(c.types.v) << " "
-        << name(c.types.o) << ", magnitude " << c.magnitude << ", seed " << c.seed << "}";
+    out << ", weights " << static_cast<int>(c.normaliser.weights) << " sharpen "
+        << c.normaliser.sharpen << (c.normaliser.mean ? " mean" : "")
+        << (c.log_length ? ", log length" : "") << ", lse " << name(c.lse) << ", " << name(c.form)
+        << ", page " << c.page << ", layouts " << name(c.q) << " " << name(c.k) << " " << name(c.v)
+        << " " << name(c.o) << ", types " << name(c.types.q) << " " << name(c.types.k) << " "
+        << name(c.types.v) << " " << name(c.types.o) << ", magnitude " << c.magnitude << ", seed "
+        << c.seed << "}";
     return out;
   }
 };
+
+/// The bounds of an output. Where rounded weights cancel, the error is that of the summands;
+/// re-weighting multiplies relative errors by its power, and by n a / (n a - 1) before.
+constexpr tolerance output_tolerance(const attention_case& c) noexcept {
+  tolerance t = tolerance_of(c.types.o);
+  t.element *= c.types.rounded_weights ? 2.5 : 1;
+  const double growth = 1 + 10 * c.normaliser.sharpen;
+  return {t.ceiling * growth, t.target * growth, t.typical * growth, t.element * growth};
+}
 
 /// One sequence of a problem: where it lies and how long it is.
 struct sequence_place {
@@ -291,6 +298,8 @@ class attention_problem {
     if (c.bias != bias_shape::none) {
       result.bias = real_view(bias);
     }
+    result.normaliser = c.normaliser;
+    result.log_length = c.log_length;
     if (c.relative != bias_shape::none) {
       result.relative_bias = {.values = real_view(relative), .origin = origin};
     }
@@ -471,14 +480,43 @@ struct attention_reference {
           };
           double maximum = c.sink_logits ? p.sink[{h}] : -infinity;
           bool broken = false;  // a NaN score; comparisons would lose it
+          std::int64_t visible = 0;
+          for (std::int64_t j = 0; j < s.keys; ++j) {
+            visible += sees(c, s, i, j) ? 1 : 0;
+          }
+          const double row_scale =
+              c.log_length ? scale * std::log(static_cast<double>(visible)) : scale;
           for (std::int64_t j = 0; j < s.keys; ++j) {
             double& x = score[static_cast<std::size_t>(j)];
             x = -infinity;
             if (sees(c, s, i, j)) {
-              x = p.biased(scale * dot(query, k.data() + key_row(j) * c.D, c.D), b, h, i, j);
+              x = p.biased(row_scale * dot(query, k.data() + key_row(j) * c.D, c.D), b, h, i, j);
               maximum = x > maximum ? x : maximum;
               broken |= std::isnan(x);
             }
+          }
+          if (c.normaliser.weights != seqmix::attention_weights::softmax) {
+            const std::vector<double> weight = other_weights(
+                c, score, [&](std::int64_t j) { return sees(c, s, i, j); }, visible,
+                i + s.keys - s.queries);
+            double magnitude = 0;
+            double sum = 0;  // of softplus, for its lse
+            for (std::int64_t j = 0; j < s.keys; ++j) {
+              if (!sees(c, s, i, j)) {
+                continue;
+              }
+              const double* value = v.data() + key_row(j) * c.V;
+              const double w = weight[static_cast<std::size_t>(j)];
+              for (std::int64_t x = 0; x < c.V; ++x) {
+                out[x] += w * value[x];
+              }
+              magnitude += std::fabs(w * value[0]);
+              sum += softplus(score[static_cast<std::size_t>(j)]);
+            }
+            squares += magnitude * magnitude;
+            lse[static_cast<std::size_t>((s.batch * c.H + h) * rows + s.q_begin + i)] =
+                std::log(sum);
+            continue;
           }
           const double reference = maximum == -infinity ? 0 : maximum;
           double sum = c.sink_logits ? std::exp(p.sink[{h}] - reference) : 0;
@@ -524,6 +562,58 @@ struct attention_reference {
   }
 
  private:
+  static double softplus(double x) {
+    return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
+  }
+
+  /// The weights of one row, its scores given, by every rule but softmax.
+  template <class Sees>
+  static std::vector<double> other_weights(const attention_case& c,
+                                           const std::vector<double>& score, const Sees& sees_key,
+                                           std::int64_t visible, std::int64_t place) {
+    using rule = seqmix::attention_weights;
+    const seqmix::attention_normaliser& how = c.normaliser;
+    const auto n = static_cast<double>(visible);
+    std::vector<double> weight(score.size(), 0.0);
+    double sum = 0;
+    for (std::size_t j = 0; j < score.size(); ++j) {
+      if (sees_key(static_cast<std::int64_t>(j))) {
+        const double x = score[j];
+        weight[j] = how.weights == rule::sigmoid    ? (1 + std::tanh((x + how.shift) / 2)) / 2
+                    : how.weights == rule::softplus ? softplus(x)
+                    : how.weights == rule::relu     ? (x < 0 ? 0 : x)
+                                                    : x;
+        sum += weight[j];
+      }
+    }
+    const auto divide = [&](double by) {
+      for (double& w : weight) {
+        w = by == 0 ? 0 : w / by;
+      }
+    };
+    if (how.weights == rule::softplus) {
+      divide(sum);
+      if (how.sharpen > 0) {
+        const double offset = place < 3 ? 0 : 1;
+        double most = 0;
+        for (const double w : weight) {
+          most = std::max(most, n * w);
+        }
+        if (offset == 0 || most > 1 + std::exp2(-10)) {
+          double total = 0;
+          for (double& w : weight) {
+            w = std::pow(std::max(n * w - offset, 0.0) / (most - offset), how.sharpen);
+            total += w;
+          }
+          divide(total);
+        }
+      }
+    } else if (how.mean) {
+      divide(n);
+    }
+    return weight;
+  }
+
   static double dot(const double* a, const double* b, std::int64_t n) noexcept {
     double part[4] = {};
     std::int64_t d = 0;
@@ -561,7 +651,7 @@ inline std::string verify(const attention_problem& p, const attention_reference&
     text += "o: memory between or around the elements was written; ";
   }
   const std::string o_text =
-      compare(actual, expected.o, output_tolerance(p.c.types), which, expected.o_floor);
+      compare(actual, expected.o, output_tolerance(p.c), which, expected.o_floor);
   if (!o_text.empty()) {
     text += "o: " + o_text + "; ";
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <initializer_list>
 #include <seqmix/ops/softmax_attention/masks/place.hpp>
 
 // Masks by places alone: chunks, blocks, a prefix, two streams, a grid.
