@@ -177,12 +177,8 @@ void check_refusal(choices& c, attention_problem& p) {
 }
 
 /// A mask functor with answers for blocks, against the oracle with the same functor.
-void check_mask(choices& c, attention_problem& p) {
-  if (p.c.normaliser.sharpen > 0) {
-    return;
-  }
-  const seqmix::chunk_mask mask{
-      .size = c.between(1, 40), .left = c.between(-1, 2), .right = c.between(-1, 2)};
+template <class Mask>
+void check_mask(attention_problem& p, const Mask& mask) {
   const seqmix::softmax_attention_options options = p.options();
   const auto with_pin = [&](const seqmix::pin_options& pin) {
     p.clear_outputs();
@@ -195,6 +191,56 @@ void check_mask(choices& c, attention_problem& p) {
       compare(with_pin({}), expected, tolerance_of(scalar_type::f32), bound::ceiling, 0.05);
   if (!problem.empty()) {
     fail(p.c, {}, "mask functor: " + problem);
+  }
+}
+
+/// Numbers of tokens for every sequence, in runs.
+std::vector<std::int32_t> ids_from(choices& c, std::int64_t n) {
+  std::vector<std::int32_t> ids;
+  while (static_cast<std::int64_t>(ids.size()) < n) {
+    ids.insert(ids.end(), static_cast<std::size_t>(c.between(1, 60)),
+               static_cast<std::int32_t>(c.between(-1, 3)));
+  }
+  return ids;
+}
+
+std::vector<std::uint8_t> tree_from(choices& c, std::int64_t n) {
+  std::vector<std::int32_t> parents;
+  for (std::int64_t r = 0; r < n; ++r) {
+    parents.push_back(static_cast<std::int32_t>(c.between(-1, r - 1)));
+  }
+  std::vector<std::uint8_t> sees(static_cast<std::size_t>(n * n));
+  seqmix::fill_tree(parents, sees, n);
+  return sees;
+}
+
+void check_masks(choices& c, attention_problem& p) {
+  if (p.c.normaliser.sharpen > 0) {
+    return;
+  }
+  const std::vector<std::int32_t> ids = ids_from(c, p.c.S);
+  const seqmix::token_ids of_tokens{ids.data()};
+  switch (c.below(7)) {
+    case 0:
+      return check_mask(p, seqmix::frame_causal_mask{of_tokens});
+    case 1:
+      return check_mask(p, seqmix::segment_mask{of_tokens});
+    case 2:
+      return check_mask(p, seqmix::span_causal_mask{of_tokens});
+    case 3:
+      return check_mask(p, seqmix::text_queries_mask{of_tokens});
+    case 4:
+      return check_mask(p, seqmix::directional_joint_mask{c.between(0, 60), c.one_in(2)});
+    case 5: {
+      const std::int64_t nodes = c.one_in(2) ? p.c.T : c.between(0, 20);
+      const std::vector<std::uint8_t> sees = tree_from(c, nodes);
+      return check_mask(p,
+                        seqmix::tree_mask{.sees = sees.data(), .row_step = nodes, .nodes = nodes});
+    }
+    default:
+      return check_mask(
+          p, seqmix::chunk_mask{
+                 .size = c.between(1, 40), .left = c.between(-1, 2), .right = c.between(-1, 2)});
   }
 }
 
@@ -256,7 +302,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       which.normaliser = {};
     }
     attention_problem p(which);
-    kind == 0 ? check_refusal(c, p) : kind == 1 ? check_mask(c, p) : check_key_outputs(c, p);
+    kind == 0 ? check_refusal(c, p) : kind == 1 ? check_masks(c, p) : check_key_outputs(c, p);
     return 0;
   }
   static const attention_calls types[] = {calls_for<float>(), calls_for<seqmix::bf16>(),
