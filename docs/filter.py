@@ -19,7 +19,7 @@ FENCE = re.compile(r"^\s*```(.*)$")
 LINK = re.compile(r"(!?)\[((?:`[^`]*`|[^\]`])*)\]\(([^)\s]+)\)")
 OPERATOR = re.compile(r"^inline constexpr (\w+)_fn \1\{\};")
 # Headers that Doxygen is not given, see Doxyfile.in.
-UNREAD = re.compile(r"/(cpu|naive)\.hpp$|^(?!include/)|/simd/|/common/")
+UNREAD = re.compile(r"/(cpu|naive)\.hpp$|/simd/|/common/|^(?!include/|kernels/.*/staging_policy.hpp)")
 
 
 def slug(text):
@@ -117,7 +117,8 @@ def markdown(text, path):
         elif mark:
             flush()
             fence = "math" if mark.group(1) == "math" else "snippet" if snippet else "text"
-            out.append({"math": "\\f[", "text": line}.get(fence) or "\\snippet " + " ".join(snippet))
+            shown = "\\snippet{trimleft} " + " ".join(snippet or [])
+            out.append({"math": "\\f[", "snippet": shown, "text": line}[fence])
             snippet = None
         elif SNIPPET.search(line):
             flush()
@@ -147,6 +148,7 @@ GROUPS = [
     ("include/seqmix/dispatch/", "dispatch"),
     ("include/seqmix/interop/", "interop"),
     ("include/seqmix/openmp.hpp", "core"),
+    ("kernels/cuda/", "cuda"),
 ]
 
 
