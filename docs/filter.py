@@ -117,7 +117,7 @@ def markdown(text, path):
         elif mark:
             flush()
             fence = "math" if mark.group(1) == "math" else "snippet" if snippet else "text"
-            shown = "\\snippet{trimleft} " + " ".join(snippet or [])
+            shown = "\\snippet " + " ".join(snippet or [])
             out.append({"math": "\\f[", "snippet": shown, "text": line}[fence])
             snippet = None
         elif SNIPPET.search(line):
@@ -166,9 +166,10 @@ def header(text, path):
         if re.match(r"^\s*///", line):
             line = re.sub(r"(?<!`)(<seqmix/[^>]*>)(?!`)", r"`\1`", line)
         line = OPERATOR.sub(r"/** @brief The operator, to be called: see \1_fn. */ \g<0>", line)
-        if group and line.strip() == "SEQMIX_BEGIN_NAMESPACE":
+        # Inner namespaces that users see: a group does not reach into them from outside.
+        if group and re.match(r"(SEQMIX_BEGIN_NAMESPACE|namespace (cuda|dispatch) \{)$", line):
             line += f" /** @addtogroup {group} */ /** @{{ */"
-        elif group and line.strip() == "SEQMIX_END_NAMESPACE":
+        elif group and re.match(r"(SEQMIX_END_NAMESPACE|\}  // namespace (cuda|dispatch))$", line):
             line = "/** @} */ " + line
         lines.append(line + "\n")
     return "".join(lines)
