@@ -19,7 +19,7 @@ FENCE = re.compile(r"^\s*```(.*)$")
 LINK = re.compile(r"(!?)\[((?:`[^`]*`|[^\]`])*)\]\(([^)\s]+)\)")
 OPERATOR = re.compile(r"^inline constexpr (\w+)_fn \1\{\};")
 # Headers that Doxygen is not given, see Doxyfile.in.
-UNREAD = re.compile(r"/(cpu|naive)\.hpp$|^(?!include/)|/simd/|/common/")
+UNREAD = re.compile(r"/(cpu|naive)\.hpp$|/simd/|/common/|^(?!include/|kernels/.*/staging_policy.hpp)")
 
 
 def slug(text):
@@ -117,7 +117,8 @@ def markdown(text, path):
         elif mark:
             flush()
             fence = "math" if mark.group(1) == "math" else "snippet" if snippet else "text"
-            out.append({"math": "\\f[", "text": line}.get(fence) or "\\snippet " + " ".join(snippet))
+            shown = "\\snippet " + " ".join(snippet or [])
+            out.append({"math": "\\f[", "snippet": shown, "text": line}[fence])
             snippet = None
         elif SNIPPET.search(line):
             flush()
@@ -147,6 +148,7 @@ GROUPS = [
     ("include/seqmix/dispatch/", "dispatch"),
     ("include/seqmix/interop/", "interop"),
     ("include/seqmix/openmp.hpp", "core"),
+    ("kernels/cuda/", "cuda"),
 ]
 
 
@@ -164,9 +166,10 @@ def header(text, path):
         if re.match(r"^\s*///", line):
             line = re.sub(r"(?<!`)(<seqmix/[^>]*>)(?!`)", r"`\1`", line)
         line = OPERATOR.sub(r"/** @brief The operator, to be called: see \1_fn. */ \g<0>", line)
-        if group and line.strip() == "SEQMIX_BEGIN_NAMESPACE":
+        # Inner namespaces that users see: a group does not reach into them from outside.
+        if group and re.match(r"(SEQMIX_BEGIN_NAMESPACE|namespace (cuda|dispatch) \{)$", line):
             line += f" /** @addtogroup {group} */ /** @{{ */"
-        elif group and line.strip() == "SEQMIX_END_NAMESPACE":
+        elif group and re.match(r"(SEQMIX_END_NAMESPACE|\}  // namespace (cuda|dispatch))$", line):
             line = "/** @} */ " + line
         lines.append(line + "\n")
     return "".join(lines)
