@@ -187,8 +187,10 @@ void check_mask(attention_problem& p, const Mask& mask) {
     return p.o.values();
   };
   const std::vector<double> expected = with_pin(pin_of(algorithm::naive));
+  // A few outputs may all be cancellation: their scale is then that of the summands.
+  const double floor = std::max(0.05, attention_reference(p).o_floor);
   const std::string problem =
-      compare(with_pin({}), expected, tolerance_of(scalar_type::f32), bound::ceiling, 0.05);
+      compare(with_pin({}), expected, tolerance_of(scalar_type::f32), bound::ceiling, floor);
   if (!problem.empty()) {
     fail(p.c, {}, "mask functor: " + problem);
   }
