@@ -362,6 +362,19 @@ TEST_CASE("rows of zeros, constant rows and far magnitudes", "[output_norm]") {
   check(flat, {1000, 1000.5, 1001, 999});
 }
 
+TEST_CASE("a large mean costs layer_norm no digits", "[output_norm]") {
+  for (const double mean : {1e2, -1e4, 1e6}) {
+    for (const std::int64_t D : {7, 60, 257}) {
+      norm_case c{.B = 2, .T = 9, .H = 2, .D = D, .kind = output_norm_kind::layer_norm};
+      c.mean = mean;
+      norm_problem p(c);
+      norm_calls_for<float, float>().run(p, {});
+      CAPTURE(c);
+      CHECK(p.verify(p.o) == "");
+    }
+  }
+}
+
 TEST_CASE("a norm hides positive factors of its rows", "[output_norm]") {
   // Exactly, without eps, for powers of two: a test of what stands before a norm, made behind it,
   // would let a wrong scale pass.

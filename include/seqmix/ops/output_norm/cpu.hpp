@@ -122,12 +122,11 @@ struct output_norm_cpu {
   static scaling row_scaling(const output_norm_problem& p, const TX* x, std::int64_t step,
                              C* row) noexcept {
     const std::int64_t n = p.x.extents[3];
-    C mean(0);
     C shift(0);
     if (p.kind == output_norm_kind::layer_norm) {
       // The mean is off by a rounding error of its own magnitude. The mean of the differences from
       // it is off by one of theirs only. What pads the row is kept at the mean.
-      mean =
+      const C mean =
           sum(step, [&](V a, std::int64_t d)
                         __attribute__((always_inline)) { return a + V::load_aligned(row + d); }) /
           static_cast<C>(n);
@@ -146,8 +145,7 @@ struct output_norm_cpu {
       return xsimd::fma(centred, centred, a);
     });
     if constexpr (std::is_same_v<C, float>) {
-      const float most_lost = mean * mean * static_cast<float>(n) * 0x1p-40f;
-      if (!(squares >= 0x1p-100f && squares <= 0x1p100f && squares >= most_lost)) {
+      if (!(squares >= 0x1p-100f && squares <= 0x1p100f)) {
         norm_in_double(p, x, row);
         return {0, 1};
       }
@@ -155,8 +153,8 @@ struct output_norm_cpu {
     return {shift, static_cast<C>(output_norm_factor(p, static_cast<double>(squares)))};
   }
 
-  /// For rows whose squares leave the range of float, or whose spread its last bit: the
-  /// normalised values in place of `row`. Zeros and non-finite rows come here, too.
+  /// For rows whose squares leave the range of float: the normalised values in place of `row`.
+  /// Zeros and non-finite rows come here, too.
   static void norm_in_double(const output_norm_problem& p, const TX* x, C* row) noexcept {
     const std::int64_t n = p.x.extents[3];
     const std::int64_t stride = p.x.strides[3];
