@@ -269,6 +269,39 @@ TEST_CASE("a session can begin again, on any executor, with the same bits") {
   CHECK(s.length() == 0);
 }
 
+TEST_CASE("a session that forgets") {
+  const model& m = shipped_model();
+  const std::vector<int> tokens = tokens_of(m.config, some_text());
+  session all(m, 301);
+  const matrix expected = all.append(tokens);
+
+  // Nothing is forgotten yet.
+  session long_window(m, 1, {}, {.sinks = 4, .window = 297});
+  CHECK(expected == matrix(long_window.append(tokens)));
+
+  // However the tokens come, each is predicted from the same ones.
+  for (const int sinks : {0, 4}) {
+    session whole(m, 1, {}, {.sinks = sinks, .window = 60});
+    const std::size_t bytes = whole.cache_bytes();
+    const matrix forgetful = whole.append(tokens);
+    const auto difference = (forgetful - expected).rowwise().lpNorm<Eigen::Infinity>();
+    CHECK(difference.head(60 + sinks).maxCoeff() < 1e-4f);
+    CHECK(difference.tail(200).maxCoeff() > 0.01f);
+    session parts(m, 1, {}, {.sinks = sinks, .window = 60});
+    for (std::size_t at = 0; at < tokens.size();) {
+      const auto logits = parts.append(std::span(tokens).subspan(at, at == 0 ? 281 : 1));
+      const auto same = forgetful.middleRows(static_cast<Eigen::Index>(at), logits.rows());
+      CHECK((logits - same).cwiseAbs().maxCoeff() < 1e-4f);
+      at += static_cast<std::size_t>(logits.rows());
+    }
+    CHECK(whole.length() == 301);
+    CHECK(whole.cache_bytes() == bytes);
+    whole.clear();
+    CHECK(forgetful == matrix(whole.append(tokens)));
+  }
+  CHECK_THROWS_AS(session(m, 1, {}, {.half = true, .window = 60}), std::invalid_argument);
+}
+
 TEST_CASE("windows of the held-out text cost what PyTorch says") {
   const auto scores = nlohmann::json::parse(content_of(BYTE_LM_DATA_DIR "/scores.json"));
   const auto& reference = scores.at("reference_first_16384_bytes_window_bits");

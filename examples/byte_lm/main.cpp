@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// A byte-level language model on seqmix: scores a text, or writes one.
-#include <sys/resource.h>
+// A byte-level language model on seqmix: scores a text, writes one, or follows one without end.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -20,10 +17,8 @@
 
 #include "model.hpp"
 #include "predict.hpp"
-
-#if defined(BYTE_LM_OPENMP)
-#include <seqmix/openmp.hpp>
-#endif
+#include "program.hpp"
+#include "stream.hpp"
 
 namespace {
 
@@ -32,115 +27,10 @@ namespace fs = std::filesystem;
 constexpr int failed = 1;
 constexpr int bad_usage = 2;
 
-// ---- threads ----
-
-#if defined(BYTE_LM_OPENMP)
-using thread_team = seqmix::openmp_executor;
-int default_threads() { return omp_get_max_threads(); }
-constexpr int most_threads = 1024;
-#else
-struct thread_team : seqmix::inline_executor {
-  explicit thread_team(int /*threads*/) {}
-};
-int default_threads() { return 1; }
-constexpr int most_threads = 1;  // built without OpenMP
-#endif
-
-// ---- files ----
-
-/// A file that ships with this example, wherever the program is called from.
-fs::path shipped(const char* name) {
-#if defined(BYTE_LM_DATA_DIR)
-  const fs::path source_dir = BYTE_LM_DATA_DIR;
-#else
-  const fs::path source_dir = "data";
-#endif
-  for (const fs::path& dir : {source_dir, fs::path("data"), fs::path("examples/byte_lm/data")}) {
-    std::error_code ignored;
-    if (fs::exists(dir / name, ignored)) {
-      return dir / name;
-    }
-  }
-  return source_dir / name;
-}
-
-/// The file's first `limit` bytes.
-std::string read_text(const fs::path& path, std::size_t limit) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    throw std::runtime_error(path.string() + ": cannot be opened");
-  }
-  std::string text;
-  std::array<char, 1 << 16> part;
-  while (text.size() < limit && file) {
-    file.read(part.data(),
-              static_cast<std::streamsize>(std::min(part.size(), limit - text.size())));
-    text.append(part.data(), static_cast<std::size_t>(file.gcount()));
-  }
-  if (file.bad() || (text.empty() && !file.eof())) {
-    throw std::runtime_error(path.string() + ": cannot be read");
-  }
-  if (text.empty()) {
-    throw std::runtime_error(path.string() + ": no text in it");
-  }
-  return text;
-}
-
-// ---- reports ----
-
-void put(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  if (std::fflush(stdout) != 0) {
-    throw std::runtime_error("cannot write to the standard output");
-  }
-}
-
-double seconds_since(std::chrono::steady_clock::time_point began) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-}
-
-double peak_megabytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
-}
-
-/// A bar on stderr, if that is a terminal.
-class progress_bar {
- public:
-  ~progress_bar() {
-    if (on_terminal_) {
-      std::fputs("\r\033[K", stderr);
-    }
-  }
-
-  void show(std::size_t done, std::size_t all) const {
-    if (!on_terminal_) {
-      return;
-    }
-    constexpr std::size_t width = 40;
-    const std::size_t filled = width * done / all;
-    const std::string bar = std::string(filled, '#') + std::string(width - filled, '.');
-    std::fprintf(stderr, "\r[%s] %3zu %%", bar.c_str(), 100 * done / all);
-    std::fflush(stderr);
-  }
-
- private:
-  bool on_terminal_ = isatty(STDERR_FILENO) != 0;
-};
-
-// ---- the two commands ----
-
 /// What CLI11's ranges let pass: NaN.
 std::string refuse_nan(const std::string& text) {
   return std::isnan(std::strtod(text.c_str(), nullptr)) ? "not a number: " + text : "";
 }
-
-struct common_options {
-  fs::path weights = shipped("byte_lm.safetensors");
-  int threads = default_threads();
-  std::string device = "cpu";
-};
 
 attention_choice attention_on(const std::string& device) {
   if (device == "cpu") {
@@ -182,34 +72,24 @@ void score(const common_options& common, const score_options& options) {
       static_cast<std::size_t>(team.concurrency()),
       session(m, static_cast<int>(std::min(window, text.size())), {}, attention));
   std::vector<double> window_bits(windows);
-  std::vector<std::string> problems(windows);
   std::atomic<std::size_t> done = 0;
   std::optional<progress_bar> progress(std::in_place);
-  auto score_window = [&](std::int64_t index, int worker) {
-    const auto i = static_cast<std::size_t>(index);
+  const auto began = std::chrono::steady_clock::now();
+  run_all(team, windows, [&](std::size_t i, std::size_t worker) {
     if (worker == 0) {
       progress->show(done, windows);
     }
-    try {
-      window_bits[i] = bits_of(m.config, sessions[static_cast<std::size_t>(worker)],
-                               std::string_view(text).substr(i * window, window));
-    } catch (const std::exception& e) {
-      problems[i] = e.what();
-    }
+    window_bits[i] =
+        bits_of(m.config, sessions[worker], std::string_view(text).substr(i * window, window));
     ++done;
-  };
-  const auto began = std::chrono::steady_clock::now();
-  team.run(static_cast<std::int64_t>(windows), score_window);
+  });
   const double seconds = seconds_since(began);
   progress.reset();
 
   double bits = 0;
   double seqmix_seconds = 0;
-  for (std::size_t i = 0; i < windows; ++i) {
-    if (!problems[i].empty()) {
-      throw std::runtime_error(problems[i]);
-    }
-    bits += window_bits[i];
+  for (const double b : window_bits) {
+    bits += b;
   }
   for (const session& s : sessions) {
     seqmix_seconds += s.seqmix_seconds();
@@ -288,6 +168,7 @@ int main(int argc, char** argv) {
   common_options common;
   score_options scoring;
   generate_options generation;
+  stream_options streaming;
 
   CLI::App app{"A byte-level language model on seqmix."};
   app.require_subcommand(1);
@@ -296,6 +177,8 @@ int main(int argc, char** argv) {
     command.add_option("--threads", common.threads, "Threads to use")
         ->check(CLI::Range(1, most_threads))
         ->capture_default_str();
+  };
+  const auto add_device = [&](CLI::App& command) {
     command.add_option("--device", common.device, "Where attention runs; on cuda in f16")
         ->check(CLI::IsMember({"cpu", "cuda"}))
         ->capture_default_str();
@@ -318,6 +201,7 @@ int main(int argc, char** argv) {
       ->needs(expect)
       ->capture_default_str();
   add_common(score_command);
+  add_device(score_command);
 
   CLI::App& generate_command = *app.add_subcommand("generate", "Continue a text");
   generate_command.add_option("--prompt", generation.prompt, "Text to continue")->required();
@@ -332,6 +216,35 @@ int main(int argc, char** argv) {
   generate_command.add_option("--seed", generation.seed, "Another seed gives another text")
       ->capture_default_str();
   add_common(generate_command);
+  add_device(generate_command);
+
+  CLI::App& stream_command =
+      *app.add_subcommand("stream", "Follow a text past the context, in constant memory");
+  stream_command.add_option("FILE", streaming.file, "Text to follow")->capture_default_str();
+  stream_command.add_option("--max-bytes", streaming.max_bytes, "Follow only its first bytes")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  stream_command
+      .add_option("--context", streaming.context, "Tokens that are attended to, sinks among them")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  stream_command.add_option("--sinks", streaming.sinks, "First tokens that are never forgotten")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  stream_command.add_option("--chunk", streaming.chunk, "Bytes that are taken in at once")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  stream_command.add_option("--every", streaming.every, "Recompute at every so many-th byte")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  stream_command
+      .add_option("--accept", streaming.accept,
+                  "Fail unless sinks and window come as close to recomputation, in bits per byte")
+      ->check(CLI::PositiveNumber)
+      ->check(refuse_nan);
+  stream_command.add_option("--plot", streaming.plot,
+                            "Draw an SVG with gnuplot; its data lie beside it, as .tsv");
+  add_common(stream_command);
 
   try {
     app.parse(argc, argv);
@@ -339,7 +252,13 @@ int main(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : bad_usage;
   }
   try {
-    score_command.parsed() ? score(common, scoring) : generate(common, generation);
+    if (score_command.parsed()) {
+      score(common, scoring);
+    } else if (generate_command.parsed()) {
+      generate(common, generation);
+    } else {
+      stream(common, streaming);
+    }
     put("");  // whatever was printed has arrived
     return 0;
   } catch (const std::exception& e) {

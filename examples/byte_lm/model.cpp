@@ -5,8 +5,8 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <seqmix/interop/eigen.hpp>
-#include <seqmix/seqmix.hpp>
 #include <stdexcept>
 #include <string>
 
@@ -143,26 +143,29 @@ model::model(const std::filesystem::path& weights) {
 
 session::session(const model& m, int capacity, seqmix::executor_ref executor,
                  attention_choice attention)
-    : model_(m), executor_(executor), attention_(attention), capacity_(capacity) {
+    : model_(m),
+      executor_(executor),
+      attention_(attention_for(m.config, capacity, attention)),
+      capacity_(attention.window > 0 ? std::numeric_limits<std::int64_t>::max() : capacity) {
   if (capacity < 1) {
     throw std::invalid_argument("a session needs room for a token");
   }
-  const int kv_size = m.config.kv_heads * m.config.head_dim;
-  if (attention.half) {
-    const auto size = static_cast<std::size_t>(capacity) * static_cast<std::size_t>(kv_size);
-    half_k_cache_.assign(m.layers.size(), std::vector<seqmix::f16>(size));
-    half_v_cache_ = half_k_cache_;
-  } else {
-    k_cache_.assign(m.layers.size(), matrix::Zero(capacity, kv_size));
-    v_cache_ = k_cache_;
-  }
+}
+
+void session::clear() {
+  length_ = 0;
+  std::visit([](auto& a) { a.clear(); }, attention_);
+}
+
+std::size_t session::cache_bytes() const {
+  return std::visit([](const auto& a) { return a.bytes(); }, attention_);
 }
 
 Eigen::Map<const matrix> session::append(std::span<const int> tokens) {
   const model_config& c = model_.config;
   const auto rows = static_cast<Eigen::Index>(tokens.size());
-  if (rows > capacity() - length_) {
-    throw std::length_error("a session with room for " + std::to_string(capacity()) +
+  if (rows > capacity_ - length_) {
+    throw std::length_error("a session with room for " + std::to_string(capacity_) +
                             " tokens cannot hold " + std::to_string(length_ + rows));
   }
   if (rows > x_.rows()) {
@@ -170,15 +173,11 @@ Eigen::Map<const matrix> session::append(std::span<const int> tokens) {
     normed_.resize(rows, c.d_model);
     q_.resize(rows, c.query_heads * c.head_dim);
     k_.resize(rows, c.kv_heads * c.head_dim);
+    v_.resize(rows, c.kv_heads * c.head_dim);
     attended_.resize(rows, c.query_heads * c.head_dim);
     gate_.resize(rows, c.mlp_hidden);
     up_.resize(rows, c.mlp_hidden);
     logits_.resize(rows, c.vocabulary);
-    if (attention_.half) {
-      v_.resize(rows, k_.cols());
-      half_q_.resize(static_cast<std::size_t>(q_.size()));
-      half_attended_.resize(half_q_.size());
-    }
   }
 
   // One block, and the step of a single token above all, is over before a team is awake.
@@ -192,11 +191,8 @@ Eigen::Map<const matrix> session::append(std::span<const int> tokens) {
   }
   for (std::size_t layer = 0; layer < model_.layers.size(); ++layer) {
     const layer_weights& w = model_.layers[layer];
-    // Values go to their place, or to scratch when they are yet to be rounded.
-    Eigen::Ref<matrix> v =
-        attention_.half ? v_.topRows(rows) : v_cache_[layer].middleRows(length_, rows);
     for_blocks(context_.executor, rows,
-               [&](Eigen::Index first, Eigen::Index count) { project(w, v, first, count); });
+               [&](Eigen::Index first, Eigen::Index count) { project(w, first, count); });
     attend(layer, rows);
     for_blocks(context_.executor, rows,
                [&](Eigen::Index first, Eigen::Index count) { finish_layer(w, first, count); });
@@ -210,54 +206,22 @@ Eigen::Map<const matrix> session::append(std::span<const int> tokens) {
   return {logits_.data(), rows, logits_.cols()};
 }
 
-/// Queries and keys go to scratch, since they are yet to be rotated.
-void session::project(const layer_weights& w, Eigen::Ref<matrix> v, Eigen::Index first,
-                      Eigen::Index rows) {
+void session::project(const layer_weights& w, Eigen::Index first, Eigen::Index rows) {
   auto y = normed_.middleRows(first, rows);
   rms_norm(x_.middleRows(first, rows), w.attention_norm, model_.config.norm_eps, y);
   q_.middleRows(first, rows).noalias() = y * w.q.transpose();
   k_.middleRows(first, rows).noalias() = y * w.k.transpose();
-  v.middleRows(first, rows).noalias() = y * w.v.transpose();
+  v_.middleRows(first, rows).noalias() = y * w.v.transpose();
 }
 
 void session::attend(std::size_t layer, Eigen::Index rows) {
   const auto began = std::chrono::steady_clock::now();
   const model_config& c = model_.config;
-  const auto q = seqmix::as_heads(q_.topRows(rows), c.query_heads);         // [1, T, H, D]
-  const auto k = seqmix::as_heads(k_.topRows(rows), c.kv_heads);            // [1, T, HK, D]
-  const auto o = seqmix::as_heads(attended_.topRows(rows), c.query_heads);  // [1, T, H, D]
-
-  const seqmix::rope_options rotation{
-      .layout = seqmix::rope_layout::half_split, .base = c.rope_base, .position_offset = length_};
-  // The keys in use end with this call's: the causal bound lets token t see all up to itself.
-  const std::int64_t in_use = length_ + rows;
-  seqmix::context where = context_;
-  where.device = attention_.device;
-  const auto add_keys_and_attend = [&](const auto& queries, const auto& keys, const auto& values,
-                                       const auto& result) {  // keys, values: [1, S, HK, D]
-    seqmix::rope(k, keys.slice(1, length_, rows), rotation, context_);
-    const seqmix::kv_view cache(keys, values, {.lengths = seqmix::view(&in_use, 1)});
-    seqmix::softmax_attention(queries, cache, result, {.causal = true}, where);
-  };
-  if (attention_.half) {
-    const auto as_half_heads = [&](std::vector<seqmix::f16>& x, std::int64_t tokens, int heads) {
-      return seqmix::view(x.data(), 1, tokens, heads, c.head_dim);
-    };
-    const auto half_q = as_half_heads(half_q_, rows, c.query_heads);
-    const auto half_o = as_half_heads(half_attended_, rows, c.query_heads);
-    const auto keys = as_half_heads(half_k_cache_[layer], capacity_, c.kv_heads);
-    const auto values = as_half_heads(half_v_cache_[layer], capacity_, c.kv_heads);
-    seqmix::rope(q, half_q, rotation, context_);
-    std::transform(v_.data(), v_.data() + k.size(), values.slice(1, length_, rows).data_handle(),
-                   [](float x) { return seqmix::f16(x); });
-    add_keys_and_attend(half_q, keys, values, half_o);
-    std::transform(half_attended_.data(), half_attended_.data() + o.size(), attended_.data(),
-                   [](seqmix::f16 x) { return static_cast<float>(x); });
-  } else {
-    seqmix::rope_inplace(q, rotation, context_);
-    add_keys_and_attend(q, seqmix::as_heads(k_cache_[layer], c.kv_heads),
-                        seqmix::as_heads(v_cache_[layer], c.kv_heads), o);
-  }
+  const attention_rows t{.q = seqmix::as_heads(q_.topRows(rows), c.query_heads),
+                         .k = seqmix::as_heads(k_.topRows(rows), c.kv_heads),
+                         .v = seqmix::as_heads(v_.topRows(rows), c.kv_heads),
+                         .o = seqmix::as_heads(attended_.topRows(rows), c.query_heads)};
+  std::visit([&](auto& a) { a.attend(layer, t, context_); }, attention_);
   seqmix_seconds_ +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
 }

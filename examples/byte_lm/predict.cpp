@@ -13,6 +13,14 @@ std::vector<int> tokens_of(const model_config& config, std::string_view text) {
   return tokens;
 }
 
+double nats_of(const Eigen::Ref<const row_vector>& logits, char byte) {
+  const auto row = logits.array();
+  const float largest = row.maxCoeff();
+  const double sum = static_cast<double>((row - largest).exp().sum());
+  const float chosen = row(static_cast<unsigned char>(byte));
+  return std::log(sum) - static_cast<double>(chosen - largest);
+}
+
 double bits_of(const model_config& config, session& s, std::string_view text) {
   if (text.empty()) {
     return 0;
@@ -21,11 +29,7 @@ double bits_of(const model_config& config, session& s, std::string_view text) {
   const auto logits = s.append(tokens_of(config, text.substr(0, text.size() - 1)));
   double nats = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto row = logits.row(static_cast<Eigen::Index>(i)).array();
-    const float largest = row.maxCoeff();
-    const double sum = static_cast<double>((row - largest).exp().sum());
-    const float chosen = row(static_cast<unsigned char>(text[i]));
-    nats += std::log(sum) - static_cast<double>(chosen - largest);
+    nats += nats_of(logits.row(static_cast<Eigen::Index>(i)), text[i]);
   }
   return nats / std::numbers::ln2;
 }

@@ -10,6 +10,9 @@
 /// BOS and the bytes of a text, as tokens.
 std::vector<int> tokens_of(const model_config& config, std::string_view text);
 
+/// -log p(byte), natural, by the logits that it was to be predicted from.
+double nats_of(const Eigen::Ref<const row_vector>& logits, char byte);
+
 /// The sum of -log2 p(byte) over a text of at most a session's capacity, each byte predicted from
 /// BOS and the bytes before it.
 double bits_of(const model_config& config, session& s, std::string_view text);

@@ -98,6 +98,29 @@ int main() {
                [&] { seqmix::naive_softmax_attention(q4, k4, k4, o4, {.sink_tokens = -1}); });
   check(wrote_nothing(), "the oracle writes nothing either");
 
+  // Caches change nothing.
+  seqmix::kv_cache<float> cache(1, 4, 3, 4, 4);
+  expect_error("seqmix::kv_cache: k: expected at most 4 rows, what sequence 0 has room for, got 5",
+               [&] { cache.append(k4, k4); });
+  check(cache.length(0) == 0, "a full cache appends nothing");
+  seqmix::paged_kv_cache<float> paged(1, 2, 2, 3, 4, 4);
+  expect_error(
+      "seqmix::paged_kv_cache: k: expected rows for at most 2 pages, what the pool has free, got "
+      "rows for 3",
+      [&] { paged.append(k4, k4); });
+  check(paged.length(0) == 0 && paged.free_pages() == 2, "an exhausted pool appends nothing");
+  expect_error("seqmix::paged_kv_cache: sequence: expected 0 to 0, got 1",
+               [&] { paged.append(1, k4, k4); });
+  seqmix::sink_window_cache<float> stream(
+      1, 3, 4, 4, {.window = 2, .rope = {.layout = seqmix::rope_layout::half_split}});
+  expect_error("seqmix::sink_window_cache: q: expected 5 tokens, as k has, got 2",
+               [&] { stream.attend(q4, k4, k4, o4); });
+  check(stream.length() == 0 && wrote_nothing(), "a refused attend adds and writes nothing");
+  expect_error("seqmix::sink_window_cache: options.window: expected at least 1, got 0", [&] {
+    const seqmix::sink_window_cache<float> none(1, 3, 4, 4, {});
+    check(none.batch() == 0 && none.bytes() == 0, "a refused cache is empty");
+  });
+
   // The interop headers return empty views.
   DLTensor wrong{};
   expect_error("seqmix::from_dlpack: ndim: expected 2, got 0", [&] {

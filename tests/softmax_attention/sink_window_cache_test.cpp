@@ -453,6 +453,11 @@ TEST_CASE("what the window reaches back to must be there", "[sink_window_cache][
   CHECK(cache.forgettable() == 0);
   cache.truncate(100);
   CHECK(cache.length() == least);
+  s.o.clear();
+  auto whole = s.cache_with(with(4, 10));
+  s.attend(whole, 0, least);
+  s.attend_in(cache, 1);  // from the least length on, nothing is missing
+  CHECK(error_of_stream(s, with(4, 10)) < 1e-5);
 }
 
 TEST_CASE("a sink_window_cache refuses what it cannot honour", "[sink_window_cache][errors]") {

@@ -48,8 +48,9 @@ void check_new_rows(contract<Arch>& c, const any_view<4>& k, const any_view<4>& 
   c.require(k.memory.on_host() && v.memory.on_host(), "k, v", "host memory", "device memory");
 }
 
-/// Rows of memory for the keys, or the values, of one token each.
-template <class T>
+/// Rows of memory for the keys, or the values, of one token each. `Arch` keeps units with different
+/// flags apart, here and below.
+template <class T, class Arch>
 class cache_memory {
  public:
   cache_memory(std::int64_t rows, std::int64_t heads, std::int64_t dim)
@@ -211,8 +212,8 @@ class row_cache {
   }
 
   Places places_;
-  cache_memory<TK> keys_;
-  cache_memory<TV> values_;
+  cache_memory<TK, Arch> keys_;
+  cache_memory<TV, Arch> values_;
 
  private:
   void append_rows(std::int64_t first, std::int64_t sequences, const tensor_view<const TK, 4>& k,

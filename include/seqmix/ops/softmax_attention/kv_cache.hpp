@@ -11,6 +11,7 @@ SEQMIX_BEGIN_NAMESPACE
 namespace detail {
 
 /// Sequence after sequence, each with room for as many rows.
+template <class Arch>
 struct contiguous_places {
   static constexpr const char* name = "kv_cache";
 
@@ -20,7 +21,7 @@ struct contiguous_places {
     return sequence * capacity + j;
   }
   /// `range(b)` gives the keys [from, to) that sequence b is about to write.
-  template <class Arch, class Range>
+  template <class Range>
   void check_room(contract<Arch>& c, const char* argument, std::int64_t first,
                   std::int64_t sequences, const Range& range) const {
     for (std::int64_t b = first; c.holds() && b < first + sequences; ++b) {
@@ -50,8 +51,8 @@ struct contiguous_places {
 /// A view reads the cache's own memory, lengths included: it sees what is appended later, and must
 /// not outlive the cache.
 template <class TK, class TV = TK, class Arch = simd::default_arch>
-class kv_cache : public detail::row_cache<detail::contiguous_places, TK, TV, Arch> {
-  using base = detail::row_cache<detail::contiguous_places, TK, TV, Arch>;
+class kv_cache : public detail::row_cache<detail::contiguous_places<Arch>, TK, TV, Arch> {
+  using base = detail::row_cache<detail::contiguous_places<Arch>, TK, TV, Arch>;
 
  public:
   kv_cache(std::int64_t batch, std::int64_t capacity, std::int64_t kv_heads, std::int64_t key_dim,
@@ -71,11 +72,12 @@ class kv_cache : public detail::row_cache<detail::contiguous_places, TK, TV, Arc
     std::int64_t batch, capacity, kv_heads, key_dim, value_dim;
   };
   static sizes checked(sizes n) {
-    detail::check_cache_sizes<Arch>(detail::contiguous_places::name, {{"batch", &n.batch},
-                                                                      {"capacity", &n.capacity},
-                                                                      {"kv_heads", &n.kv_heads},
-                                                                      {"key_dim", &n.key_dim},
-                                                                      {"value_dim", &n.value_dim}});
+    detail::check_cache_sizes<Arch>(detail::contiguous_places<Arch>::name,
+                                    {{"batch", &n.batch},
+                                     {"capacity", &n.capacity},
+                                     {"kv_heads", &n.kv_heads},
+                                     {"key_dim", &n.key_dim},
+                                     {"value_dim", &n.value_dim}});
     return n;
   }
   explicit kv_cache(const sizes& n)

@@ -14,6 +14,7 @@ SEQMIX_BEGIN_NAMESPACE
 namespace detail {
 
 /// Pages of a pool that sequences take, share and give back.
+template <class Arch>
 class page_places {
  public:
   static constexpr const char* name = "paged_kv_cache";
@@ -42,7 +43,7 @@ class page_places {
   }
 
   /// `range(b)` gives the keys [from, to) that sequence b is about to write.
-  template <class Arch, class Range>
+  template <class Range>
   void check_room(contract<Arch>& c, const char* argument, std::int64_t first,
                   std::int64_t sequences, const Range& range) const {
     std::int64_t missing = 0;
@@ -150,8 +151,8 @@ class page_places {
 /// A view reads the cache's own memory, lengths and table included: it sees what is appended,
 /// truncated or forked later, and must not outlive the cache. Copying copies the pool.
 template <class TK, class TV = TK, class Arch = simd::default_arch>
-class paged_kv_cache : public detail::row_cache<detail::page_places, TK, TV, Arch> {
-  using base = detail::row_cache<detail::page_places, TK, TV, Arch>;
+class paged_kv_cache : public detail::row_cache<detail::page_places<Arch>, TK, TV, Arch> {
+  using base = detail::row_cache<detail::page_places<Arch>, TK, TV, Arch>;
 
  public:
   paged_kv_cache(std::int64_t batch, std::int64_t pages, std::int64_t page_size,
@@ -165,7 +166,7 @@ class paged_kv_cache : public detail::row_cache<detail::page_places, TK, TV, Arc
   /// Makes the empty sequence `to` a continuation of `from`: they share all pages, and the last,
   /// if it is not full, is copied by whichever of them appends first.
   void fork(std::int64_t from, std::int64_t to) {
-    detail::contract<Arch> c{detail::page_places::name};
+    detail::contract<Arch> c{detail::page_places<Arch>::name};
     base::check_sequence(c, "from", from, this->batch());
     base::check_sequence(c, "to", to, this->batch());
     if (c.holds()) {
@@ -189,13 +190,13 @@ class paged_kv_cache : public detail::row_cache<detail::page_places, TK, TV, Arc
     std::int64_t batch, pages, page_size, kv_heads, key_dim, value_dim;
   };
   static sizes checked(sizes n) {
-    detail::check_cache_sizes<Arch>(detail::page_places::name, {{"batch", &n.batch},
-                                                                {"pages", &n.pages},
-                                                                {"page_size", &n.page_size},
-                                                                {"kv_heads", &n.kv_heads},
-                                                                {"key_dim", &n.key_dim},
-                                                                {"value_dim", &n.value_dim}});
-    detail::contract<Arch> c{detail::page_places::name};
+    detail::check_cache_sizes<Arch>(detail::page_places<Arch>::name, {{"batch", &n.batch},
+                                                                      {"pages", &n.pages},
+                                                                      {"page_size", &n.page_size},
+                                                                      {"kv_heads", &n.kv_heads},
+                                                                      {"key_dim", &n.key_dim},
+                                                                      {"value_dim", &n.value_dim}});
+    detail::contract<Arch> c{detail::page_places<Arch>::name};
     c.in_range("pages", n.pages, 0, std::numeric_limits<std::int32_t>::max());
     c.require(n.page_size != 0 || n.pages == 0, "page_size", "at least 1", n.page_size);
     if (!base::passes(c)) {

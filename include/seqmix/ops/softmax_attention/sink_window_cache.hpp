@@ -223,7 +223,8 @@ class sink_window_cache {
                       const tensor_view<const TV, 4>& v, const tensor_view<TO, 4>& o,
                       const sink_window_attend_options& options, const context& cpu) {
     using scratch =
-        detail::sink_window_scratch<detail::compute_type<std::remove_const_t<TQ>, TK, TV, TO>>;
+        detail::sink_window_scratch<detail::compute_type<std::remove_const_t<TQ>, TK, TV, TO>,
+                                    Arch>;
     const std::int64_t n = q.extent(1);
     const std::int64_t position = rows_.length();
     const bool all = rows_.next_sees_all();
@@ -275,9 +276,9 @@ class sink_window_cache {
       f(std::int64_t{0}, std::int64_t{0}, sinks);
       f(sinks, rows_.row_of(length() - others), others);
     };
-    detail::cache_memory<C> keys(batch() * kept(), rows_.n.kv_heads, rows_.n.key_dim);
-    detail::cache_memory<TV> values(batch() * kept(), rows_.n.kv_heads, rows_.n.value_dim);
-    detail::cache_memory<C> query(batch(), q.extent(2), q.extent(3));
+    detail::cache_memory<C, Arch> keys(batch() * kept(), rows_.n.kv_heads, rows_.n.key_dim);
+    detail::cache_memory<TV, Arch> values(batch() * kept(), rows_.n.kv_heads, rows_.n.value_dim);
+    detail::cache_memory<C, Arch> query(batch(), q.extent(2), q.extent(3));
     for_both([&](std::int64_t slot, std::int64_t row, std::int64_t count) {
       rotate(rows_.keys(row, count), keys.view(batch(), kept()).slice(1, slot, count), slot, cpu);
       for (std::int64_t b = 0; b < batch(); ++b) {
@@ -294,7 +295,7 @@ class sink_window_cache {
                                        values.view(batch(), kept()), o, last, cpu);
   }
 
-  detail::sink_window_rows<TK, TV> rows_;
+  detail::sink_window_rows<TK, TV, Arch> rows_;
   rope_options rope_;
   bool unrotated_;
 };

@@ -16,14 +16,14 @@ struct sink_window_sizes {
   std::int64_t batch, kv_heads, key_dim, value_dim;
   std::int64_t sinks, window, rollback, slack;
 
-  std::int64_t rows() const noexcept { return sinks + window + rollback + slack; }
+  constexpr std::int64_t rows() const noexcept { return sinks + window + rollback + slack; }
 };
 
 /// Where the tokens of a `sink_window_cache` lie: the sinks, and behind them, in order, tokens
 /// first ... length - 1. In order, since attention reads one run of rows fastest, and a ring would
 /// be two; the price is that the window moves to the front when the rows are full, which is about
 /// one row copied for each new token with slack = window + rollback.
-template <class TK, class TV>
+template <class TK, class TV, class Arch>
 class sink_window_rows {
  public:
   explicit sink_window_rows(const sink_window_sizes& sizes)
@@ -87,7 +87,7 @@ class sink_window_rows {
 
  private:
   template <class T>
-  void store(const tensor_view<const T, 4>& from, cache_memory<T>& to) const noexcept {
+  void store(const tensor_view<const T, 4>& from, cache_memory<T, Arch>& to) const noexcept {
     for (std::int64_t b = 0; b < n.batch; ++b) {
       for (std::int64_t t = 0; t < from.extent(1); ++t) {
         to.store(from, b, t, b * n.rows() + row_of(length_ + t));
@@ -95,14 +95,14 @@ class sink_window_rows {
     }
   }
 
-  cache_memory<TK> keys_;
-  cache_memory<TV> values_;
+  cache_memory<TK, Arch> keys_;
+  cache_memory<TV, Arch> values_;
   std::int64_t length_ = 0;
   std::int64_t first_;  // the token behind the sinks
 };
 
 /// Scratch of one call; with a null base only the size is computed.
-template <class C>
+template <class C, class Arch>
 struct sink_window_scratch {
   tensor_view<C, 4> turned;             // queries [B, n, H, D]
   tensor_view<C, 4> near, far;          // results [B, n, H, V]
