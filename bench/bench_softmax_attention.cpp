@@ -24,6 +24,7 @@ struct row {
   std::int64_t window = seqmix::unbounded;  // keys to the left
   std::vector<std::int64_t> queries{};      // of each packed sequence; empty: batched
   std::vector<std::int64_t> keys{};
+  seqmix::attention_normaliser normaliser{};
 
   bool packed() const { return !queries.empty(); }
   bool cached() const { return group == "decode"; }
@@ -31,7 +32,7 @@ struct row {
   /// comes from memory.
   bool streams() const { return cached() || group == "short"; }
   seqmix::softmax_attention_options options() const {
-    return {.causal = causal, .window = {.left = window}};
+    return {.causal = causal, .window = {.left = window}, .normaliser = normaliser};
   }
 };
 
@@ -267,6 +268,31 @@ row packed(const char* group, std::vector<std::int64_t> queries, std::vector<std
   return r;
 }
 
+/// A square call with weights by another rule, in a group of the rule's name.
+row weighted(const char* rule, const seqmix::attention_normaliser& how) {
+  row r = square(4096, 64, false);
+  r.group = rule;
+  r.normaliser = how;
+  return r;
+}
+
+void add_weights(const settings& s) {
+  using weights = seqmix::attention_weights;
+  add<float>(s, weighted("sigmoid", {.weights = weights::sigmoid, .shift = -8}));
+  add<float>(s, weighted("softplus", {.weights = weights::softplus}));
+  // Causal, since the gate computes each row as the last one of its keys, and places count.
+  row reweighted = weighted("reweighted", {.weights = weights::softplus, .sharpen = 15});
+  reweighted.causal = true;
+  add<float>(s, reweighted);
+  add<float>(s, weighted("relu", {.weights = weights::relu, .mean = true}));
+  add<float>(s, weighted("none", {.weights = weights::none, .mean = true}));
+  for (const char* algorithm : {"two_pass", "three_pass"}) {
+    row passes = square(4096, 64, false);
+    passes.algorithm = algorithm;
+    add<float>(s, passes);
+  }
+}
+
 void register_smoke_rows(const settings& s) {
   add<float>(s, square(200, 64, false));
   add<float>(s, square(200, 64, true, 4, 2));
@@ -279,6 +305,13 @@ void register_smoke_rows(const settings& s) {
   add<float>(s, cache(2, 1000, 8, 2));
   add<seqmix::bf16>(s, cache(1, 1000, 8, 2));
   add<float>(s, few(5, 700));
+  row passes = square(200, 64, true);
+  passes.algorithm = "three_pass";
+  add<float>(s, passes);
+  passes = square(200, 64, true);
+  passes.group = "sigmoid";
+  passes.normaliser = {.weights = seqmix::attention_weights::sigmoid, .shift = -4};
+  add<float>(s, passes);
   add<float>(s, packed("varlen", {100, 1, 37}, {100, 300, 80}));
 }
 
@@ -295,6 +328,7 @@ void register_rows(const settings& s) {
       }
     }
   }
+  add_weights(s);
   for (const std::int64_t dim : {64, 128}) {
     row windowed = square(16384, dim, true);
     add<float>(s, windowed);

@@ -4,9 +4,14 @@
 // Everything but the opt-in headers: <seqmix/openmp.hpp> and <seqmix/interop/...>.
 #include <seqmix/core/version.hpp>
 #include <seqmix/ops/merge_attention/merge_attention.hpp>
+#include <seqmix/ops/output_norm/output_norm.hpp>
 #include <seqmix/ops/rope/rope.hpp>
+#include <seqmix/ops/softmax_attention/alibi.hpp>
 #include <seqmix/ops/softmax_attention/kv_cache.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>
+#include <seqmix/ops/softmax_attention/named_attention.hpp>
 #include <seqmix/ops/softmax_attention/paged_kv_cache.hpp>
+#include <seqmix/ops/softmax_attention/position_scores.hpp>
+#include <seqmix/ops/softmax_attention/relative_position.hpp>
 #include <seqmix/ops/softmax_attention/sink_window_cache.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>

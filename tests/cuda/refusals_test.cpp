@@ -54,9 +54,14 @@ TEST_CASE("features that no kernel has are refused by name", "[refusals]") {
   c = sound();
   c.alibi = true;
   refuses<bf16>(c, "cuda: lacks alibi_slopes");
+  c.between = alibi_between::integers;
+  refuses<bf16>(c, "cuda: lacks alibi");
   c = sound();
   c.bias = bias_shape::heads_and_keys;
   refuses<f16>(c, "cuda: lacks bias");
+  c = sound();
+  c.relative = bias_shape::heads_and_keys;
+  refuses<f16>(c, "cuda: lacks relative_bias");
   c = sound();
   c.V = 128;
   refuses<bf16>(c, "cuda: lacks unequal_dims");

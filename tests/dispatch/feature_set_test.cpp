@@ -40,7 +40,7 @@ TEST_CASE("what a problem requires and an implementation lacks") {
 TEST_CASE("every feature of softmax_attention has a name of its own") {
   using seqmix::softmax_attention_feature;
   std::set<std::string> names;
-  const int last = static_cast<int>(softmax_attention_feature::paged);
+  const int last = static_cast<int>(softmax_attention_feature::relative_bias);
   for (int f = 0; f <= last; ++f) {
     names.insert(name(static_cast<softmax_attention_feature>(f)));
   }

@@ -84,7 +84,8 @@ void expect(const shape& n, const std::vector<double>& q, const std::vector<doub
       for (const algorithm how : every_algorithm()) {
         CAPTURE(name(how), name(calls.types.q), dims.D);
         const results r = attend(calls, n, dims, q, k, v, options, how);
-        CHECK(compare(r.o, o, output_tolerance(calls.types), target::allowed(bound::target)) == "");
+        CHECK(compare(r.o, o, output_tolerance({.types = calls.types}),
+                      target::allowed(bound::target)) == "");
         const scalar_type sums = target::on_gpu ? scalar_type::f32 : scalar_type::f64;
         CHECK(compare(r.lse, lse, tolerance_of(sums), bound::target, 1.0) == "");
       }
@@ -157,7 +158,7 @@ TEST_CASE("the default scale is D^-0.5, and scale multiplies the logits", "[soft
       for (const algorithm how : every_algorithm()) {
         CAPTURE(name(how), dims.D);
         const results r = attend(calls, {.S = 2, .D = 4}, dims, q, k, {1, 0}, {}, how);
-        CHECK(compare(r.o, {sigmoid(logit)}, output_tolerance(calls.types),
+        CHECK(compare(r.o, {sigmoid(logit)}, output_tolerance({.types = calls.types}),
                       target::allowed(bound::target)) == "");
         CHECK(compare(r.lse, {std::log(std::exp(logit) + 1)},
                       tolerance_of(target::on_gpu ? scalar_type::f32 : scalar_type::f64),

@@ -33,7 +33,9 @@ attention_case case_of(const attention_calls& calls, std::int64_t T, std::int64_
 }
 
 /// The bounds of an output, and of a log-sum-exp, that was stored in float.
-tolerance of_output(const attention_calls& calls) { return output_tolerance(calls.types); }
+tolerance of_output(const attention_calls& calls) {
+  return output_tolerance({.types = calls.types});
+}
 constexpr tolerance of_lse = tolerance_of(scalar_type::f32);
 
 /// A partial result: output and log-sum-exp.

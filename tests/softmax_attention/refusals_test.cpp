@@ -305,6 +305,98 @@ TEST_CASE("softcap, sink logits, slopes and biases that do not fit are refused",
              [](C& c) { c.options.bias = tensor_view<const float, 4>(nullptr, {B, H, T, S}); });
 }
 
+TEST_CASE("indexes of ALiBi that do not fit are refused", "[softmax_attention][errors]") {
+  using C = batched;
+  constexpr const char* query = "options.alibi.query";
+  constexpr const char* key = "options.alibi.key";
+  const auto sound = [](arena& c, std::int64_t queries = T, std::int64_t keys = S) {
+    c.options.alibi_slopes = seqmix::view(c.in.data() + 1500, H);
+    c.options.alibi = {.query = seqmix::view(c.in.data() + 1600, 1, queries),
+                       .key = seqmix::view(c.in.data() + 1700, 1, keys)};
+  };
+  refuses<C>("options.alibi_slopes", "slopes, beside options.alibi", "none", [&](C& c) {
+    sound(c);
+    c.options.alibi_slopes = {};
+  });
+  refuses<C>(query, "indexes on both sides", "none", [&](C& c) {
+    sound(c);
+    c.options.alibi.query = {};
+  });
+  refuses<C>(key, "indexes on both sides", "none", [&](C& c) {
+    sound(c);
+    c.options.alibi.key = {};
+  });
+  refuses<C>(query, "[B, T] = [2, 3], or B = 1", "[1, 4]", [&](C& c) { sound(c, T + 1); });
+  refuses<C>(query, "[B, T] = [2, 3], or B = 1", "[3, 3]", [&](C& c) {
+    sound(c);
+    c.options.alibi.query = seqmix::view(c.in.data(), B + 1, T);
+  });
+  refuses<C>(key, "[B, S] = [2, 5], or B = 1", "[1, 6]", [&](C& c) { sound(c, T, S + 1); });
+  refuses<cached>(key, "[B, S] = [2, 5], or B = 1", "[1, 4]",
+                  [&](cached& c) { sound(c, T, S - 1); });
+  refuses<paged>(key, "[B, longest length] = [2, 5], or B = 1", "[1, 4]",
+                 [&](paged& c) { sound(c, T, 4); });
+  refuses<packed>(query, "[1, total] = [1, 9], or B = 1", "[1, 5]",
+                  [&](packed& c) { sound(c, 5, 12); });
+  refuses<packed>(key, "[1, total] = [1, 12], or B = 1", "[1, 5]",
+                  [&](packed& c) { sound(c, 9, 5); });
+  refuses<C>(key, "host memory, as q", "memory of cuda:0", [&](C& c) {
+    sound(c);
+    c.options.alibi.key = tensor_view<const float, 2>(c.in.data(), {std::int64_t{1}, S}, gpu);
+  });
+  refuses<C>("o", "memory apart from options.alibi.query's", "overlapping memory", [&](C& c) {
+    sound(c);
+    c.options.alibi.query = seqmix::view(c.out.data() + 7, B, T);
+  });
+  refuses<C>("options.lse", "memory apart from options.alibi.key's", "overlapping memory",
+             [&](C& c) {
+               sound(c);
+               c.options.alibi.key = seqmix::view(c.sums.data(), 1, S);
+             });
+  refuses<C>(query, "data for shape [2, 3]", "a null pointer", [&](C& c) {
+    sound(c);
+    c.options.alibi.query = tensor_view<const std::int64_t, 2>(nullptr, {B, T});
+  });
+}
+
+TEST_CASE("biases by distance that do not fit are refused", "[softmax_attention][errors]") {
+  using C = batched;
+  constexpr const char* values = "options.relative_bias.values";
+  constexpr const char* origin = "options.relative_bias.origin";
+  const auto table = [](arena& c, std::int64_t b, std::int64_t h, std::int64_t t, std::int64_t r) {
+    c.options.relative_bias.values = seqmix::view(c.in.data() + 1200, b, h, t, r);
+  };
+  refuses<C>(values, "[B, H, T, R] = [2, 4, 3, 7], or 1 on any axis", "[2, 2, 3, 7]",
+             [&](C& c) { table(c, B, HK, T, 7); });
+  refuses<C>(values, "[B, H, T, R] = [2, 4, 3, 7], or 1 on any axis", "[1, 4, 2, 7]",
+             [&](C& c) { table(c, 1, H, T - 1, 7); });
+  refuses<packed>(values, "[sequences, H, longest q, R] = [3, 4, 5, 2]", "[3, 4, 4, 2]",
+                  [&](packed& c) { table(c, 3, H, 4, 2); });
+  refuses<C>(values, "R of at least 1", "0", [&](C& c) { table(c, 1, H, 1, 0); });
+  refuses<C>(origin, "0 to 6", "7", [&](C& c) {
+    table(c, 1, H, 1, 7);
+    c.options.relative_bias.origin = 7;
+  });
+  refuses<C>(origin, "0 to 6", "-1", [&](C& c) {
+    table(c, 1, H, 1, 7);
+    c.options.relative_bias.origin = -1;
+  });
+  refuses<C>(values, "a table, beside an origin", "none",
+             [&](C& c) { c.options.relative_bias.origin = 3; });
+  refuses<C>(values, "element type f32, f64, f16 or bf16", "i64", [](C& c) {
+    static const std::int64_t integers[H] = {};
+    c.options.relative_bias.values = seqmix::view(integers, 1, H, 1, 1);
+  });
+  refuses<C>(
+      "o", "memory apart from options.relative_bias.values's", "overlapping memory",
+      [&](C& c) { c.options.relative_bias.values = seqmix::view(c.out.data(), 1, H, 1, 5); });
+  refuses<C>(values, "host memory, as q", "memory of cuda:0", [](C& c) {
+    const std::int64_t one = 1;
+    c.options.relative_bias.values =
+        tensor_view<const float, 4>(c.in.data(), {one, H, one, one}, gpu);
+  });
+}
+
 TEST_CASE("options that are not implemented are refused, not ignored",
           "[softmax_attention][errors]") {
   using C = batched;

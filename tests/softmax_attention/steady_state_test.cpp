@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <seqmix/ops/merge_attention/merge_attention.hpp>
 #include <seqmix/ops/rope/rope.hpp>
+#include <seqmix/ops/softmax_attention/relative_position.hpp>
 #include <vector>
 
 #include "support/attention_calls.hpp"
@@ -37,6 +38,9 @@ TEST_CASE("the second identical call allocates nothing", "[softmax_attention]") 
                        .lse = scalar_type::f32};
       c.form = form;
       c.types = calls.types;
+      c.alibi = true;
+      c.between = alibi_between::integers;
+      c.bias = c.relative = bias_shape::heads_and_keys;
       attention_problem p(c);
       seqmix::release_thread_memory();
       const long start = allocations;
@@ -84,6 +88,18 @@ TEST_CASE("a smaller call after a larger one allocates nothing", "[softmax_atten
   calls.run(large, {});
   const long before = allocations;
   calls.run(small, {});
+  const long during = allocations - before;
+  CHECK(during == 0);
+}
+
+TEST_CASE("tables of relative positions are made without allocations", "[softmax_attention]") {
+  tensor<4> q(scalar_type::f32, {2, 20, 2, 16});
+  tensor<3> r(scalar_type::f32, {30, 2, 16});
+  tensor<4> logits(scalar_type::f32, {2, 2, 20, 30});
+  q.fill(1);
+  r.fill(2);
+  const long before = allocations;
+  seqmix::relative_position_logits(q.view<float>(), r.view<float>(), logits.view<float>());
   const long during = allocations - before;
   CHECK(during == 0);
 }

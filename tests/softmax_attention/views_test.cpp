@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <sys/mman.h>
-
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -9,6 +7,7 @@
 
 #include "support/attention_target.hpp"
 #include "support/catch.hpp"
+#include "support/sparse_memory.hpp"
 
 using namespace seqmix_test;
 using seqmix::tensor_view;
@@ -16,28 +15,6 @@ using seqmix::tensor_view;
 #ifndef SEQMIX_TEST_CUDA  // whose memory is not sparse: cuda/device_test.cpp has these strides
 
 namespace {
-
-/// Zeroed memory of which only the touched pages exist.
-class sparse_memory {
- public:
-  explicit sparse_memory(std::size_t bytes) : bytes_(bytes) {
-    void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    data_ = p == MAP_FAILED ? nullptr : p;
-  }
-  sparse_memory(const sparse_memory&) = delete;
-  sparse_memory& operator=(const sparse_memory&) = delete;
-  ~sparse_memory() {
-    if (data_ != nullptr) {
-      munmap(data_, bytes_);
-    }
-  }
-  float* data() const noexcept { return static_cast<float*>(data_); }
-
- private:
-  void* data_;
-  std::size_t bytes_;
-};
 
 attention_case small_case() {
   attention_case c{.B = 3, .T = 3, .S = 3, .H = 3, .HK = 3, .D = 3, .V = 3, .causal = true};

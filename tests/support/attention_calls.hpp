@@ -70,11 +70,13 @@ attention_calls calls_for() {
           }};
 }
 
-/// The CPU has the first four, the GPU the first and the last two.
-enum class algorithm { automatic, tiled, split_kv, naive, prefill, decode };
+/// The CPU has all but the last two, the GPU the first and the last two.
+enum class algorithm { automatic, tiled, split_kv, naive, two_pass, three_pass, prefill, decode };
+inline constexpr int algorithm_count = 8;
 
 constexpr const char* name(algorithm a) noexcept {
-  constexpr const char* names[] = {"automatic", "tiled", "split_kv", "naive", "prefill", "decode"};
+  constexpr const char* names[] = {"automatic", "tiled",      "split_kv", "naive",
+                                   "two_pass",  "three_pass", "prefill",  "decode"};
   return names[static_cast<int>(a)];
 }
 
@@ -86,6 +88,10 @@ constexpr seqmix::pin_options pin_of(algorithm a) noexcept {
       return {.implementation = "flash", .algorithm = "split_kv"};
     case algorithm::naive:
       return {.implementation = "naive"};
+    case algorithm::two_pass:
+      return {.implementation = "flash", .algorithm = "two_pass"};
+    case algorithm::three_pass:
+      return {.implementation = "flash", .algorithm = "three_pass"};
     case algorithm::prefill:
       return {.implementation = "cuda", .algorithm = "prefill"};
     case algorithm::decode:
@@ -113,7 +119,20 @@ struct execution {
 inline constexpr std::int64_t split_kv_limit = 128;
 
 inline bool can_run(const attention_problem& p, algorithm how) {
-  return how != algorithm::split_kv || p.most_rows_per_kv_head() <= split_kv_limit;
+  const bool softmax = p.c.normaliser.weights == seqmix::attention_weights::softmax;
+  const bool reweighted = p.c.normaliser.sharpen > 0;
+  switch (how) {
+    case algorithm::tiled:
+      return !reweighted;
+    case algorithm::split_kv:
+      return !reweighted && p.most_rows_per_kv_head() <= split_kv_limit;
+    case algorithm::two_pass:
+      return softmax || reweighted;
+    case algorithm::three_pass:
+      return softmax;
+    default:
+      return true;
+  }
 }
 
 /// Clears the outputs and runs; returns what is wrong with the scratch memory, else nothing.

@@ -73,8 +73,14 @@ inline constexpr sweep_factor sink_logits{
     2, [](attention_case& c, execution&, int i) { c.sink_logits = i == 1; }};
 inline constexpr sweep_factor alibi{2,
                                     [](attention_case& c, execution&, int i) { c.alibi = i == 1; }};
+inline constexpr sweep_factor between{4, [](attention_case& c, execution&, int i) {
+                                        c.between = c.alibi ? static_cast<alibi_between>(i)
+                                                            : alibi_between::rows;
+                                      }};
 inline constexpr sweep_factor bias{
     5, [](attention_case& c, execution&, int i) { c.bias = static_cast<bias_shape>(i); }};
+inline constexpr sweep_factor relative{
+    5, [](attention_case& c, execution&, int i) { c.relative = static_cast<bias_shape>(i); }};
 inline constexpr sweep_factor scale{2, [](attention_case& c, execution&, int i) {
                                       if (i == 1) {
                                         c.scale = 1.3;  // times D^-0.5: see check()
@@ -111,7 +117,8 @@ inline constexpr sweep_factor workspace{3, [](attention_case&, execution& e, int
 }  // namespace factors
 
 inline constexpr algorithm every_algorithm[] = {algorithm::automatic, algorithm::tiled,
-                                                algorithm::split_kv, algorithm::naive};
+                                                algorithm::split_kv,  algorithm::naive,
+                                                algorithm::two_pass,  algorithm::three_pass};
 
 /// Runs every algorithm that takes the case, and compares it with the reference.
 struct matrix_sweep {
@@ -120,8 +127,8 @@ struct matrix_sweep {
       400'000;  ///< above this many exponentials naive is left to smaller cases
   std::span<const algorithm> algorithms = every_algorithm;
   std::int64_t cases = 0;
-  std::int64_t runs[6] = {};  // of each algorithm
-  double error_sum = 0;       // of the runs whose reference is not all zeros
+  std::int64_t runs[algorithm_count] = {};
+  double error_sum = 0;  // of the runs whose reference is not all zeros
   double error_worst = 0;
   std::int64_t errors = 0;
 
@@ -224,8 +231,9 @@ inline void check_matrix_pairwise(const attention_calls& calls,
                                   std::initializer_list<std::uint64_t> seeds = {1}) {
   using namespace factors;
   const std::vector<sweep_factor> all{
-      T, S, D, V, heads,   causal,  window,    sinks,   scale,       lse,   any_form, batch,
-      q, k, v, o, threads, shuffle, workspace, softcap, sink_logits, alibi, bias,     page};
+      T,         S,        D,           V,     heads, causal, window,  sinks,   scale,
+      lse,       any_form, batch,       q,     k,     v,      o,       threads, shuffle,
+      workspace, softcap,  sink_logits, alibi, bias,  page,   between, relative};
   matrix_sweep m{calls};
   for (const std::uint64_t seed : seeds) {
     m.sweep(all, pairwise_plan(level_counts(all), seed));
@@ -297,7 +305,7 @@ inline void check_matrix_full(const attention_calls& calls) {
   matrix_sweep widths{calls, 50'000};
   widths.product({D, V, few_lengths, any_form, causal, lse},
                  {heads, window, sinks, scale, batch, q, k, v, o, threads, shuffle, workspace,
-                  softcap, sink_logits, alibi, bias, page});
+                  softcap, sink_logits, alibi, bias, page, between, relative});
   widths.finish("softmax_attention, full: widths x forms");
   matrix_sweep layouts{calls, 50'000};
   layouts.product({q, k, v, o, any_form}, {few_lengths, small_dims, causal, heads, window, sinks,

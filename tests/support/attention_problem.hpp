@@ -35,6 +35,14 @@ constexpr const char* name(bias_shape s) noexcept {
   return names[static_cast<int>(s)];
 }
 
+/// What ALiBi measures distance between: rows, or indexes of one kind, whose vectors may serve
+/// every sequence.
+enum class alibi_between { rows, integers, reals, repeated };
+constexpr const char* name(alibi_between a) noexcept {
+  constexpr const char* names[] = {"rows", "integers", "reals", "repeated"};
+  return names[static_cast<int>(a)];
+}
+
 struct attention_types {
   scalar_type q = scalar_type::f32, k = scalar_type::f32, v = scalar_type::f32,
               o = scalar_type::f32;
@@ -48,13 +56,6 @@ struct attention_types {
   }
 };
 
-/// The bounds of an output. Where rounded weights cancel, the error is that of the summands.
-constexpr tolerance output_tolerance(const attention_types& types) noexcept {
-  tolerance t = tolerance_of(types.o);
-  t.element *= types.rounded_weights ? 2.5 : 1;
-  return t;
-}
-
 /// One call of softmax_attention: everything that decides its inputs and its result.
 struct attention_case {
   std::int64_t B = 1, T = 1, S = 1, H = 1, HK = 1, D = 8, V = 8;
@@ -64,9 +65,13 @@ struct attention_case {
   double softcap = 0;
   bool sink_logits = false;
   bool alibi = false;
+  alibi_between between = alibi_between::rows;  ///< with alibi
   bias_shape bias = bias_shape::none;
+  bias_shape relative = bias_shape::none;  ///< in which "keys" are entries of the table
   std::optional<double> scale{};
   scalar_type lse = scalar_type::none;
+  seqmix::attention_normaliser normaliser{};
+  bool log_length = false;
   call_form form = call_form::batched;
   std::int64_t page = 16;  ///< keys in a page of the paged form
   layout q = layout::dense, k = layout::dense, v = layout::dense, o = layout::dense;
@@ -78,20 +83,33 @@ struct attention_case {
     out << "{B " << c.B << ", T " << c.T << ", S " << c.S << ", H " << c.H << ", HK " << c.HK
         << ", D " << c.D << ", V " << c.V << ", " << (c.causal ? "causal, " : "") << "window "
         << c.window.left << ":" << c.window.right << ", sinks " << c.sinks << ", softcap "
-        << c.softcap << (c.sink_logits ? ", sink logits" : "") << (c.alibi ? ", ALiBi" : "")
-        << ", bias " << name(c.bias) << ", scale ";
+        << c.softcap << (c.sink_logits ? ", sink logits" : "")
+        << (c.alibi ? ", ALiBi between " : "") << (c.alibi ? name(c.between) : "") << ", bias "
+        << name(c.bias) << ", relative bias " << name(c.relative) << ", scale ";
     if (c.scale) {
       out << *c.scale;
     } else {
       out << "default";
     }
-    out << ", lse " << name(c.lse) << ", " << name(c.form) << ", page " << c.page << ", layouts "
-        << name(c.q) << " " << name(c.k) << " " << name(c.v) << " " << name(c.o) << ", types "
-        << name(c.types.q) << " " << name(c.types.k) << " " << name(c.types.v) << " "
-        << name(c.types.o) << ", magnitude " << c.magnitude << ", seed " << c.seed << "}";
+    out << ", weights " << static_cast<int>(c.normaliser.weights) << " sharpen "
+        << c.normaliser.sharpen << (c.normaliser.mean ? " mean" : "")
+        << (c.log_length ? ", log length" : "") << ", lse " << name(c.lse) << ", " << name(c.form)
+        << ", page " << c.page << ", layouts " << name(c.q) << " " << name(c.k) << " " << name(c.v)
+        << " " << name(c.o) << ", types " << name(c.types.q) << " " << name(c.types.k) << " "
+        << name(c.types.v) << " " << name(c.types.o) << ", magnitude " << c.magnitude << ", seed "
+        << c.seed << "}";
     return out;
   }
 };
+
+/// The bounds of an output. Where rounded weights cancel, the error is that of the summands;
+/// re-weighting multiplies relative errors by its power, and by n a / (n a - 1) before.
+constexpr tolerance output_tolerance(const attention_case& c) noexcept {
+  tolerance t = tolerance_of(c.types.o);
+  t.element *= c.types.rounded_weights ? 2.5 : 1;
+  const double growth = 1 + 10 * c.normaliser.sharpen;
+  return {t.ceiling * growth, t.target * growth, t.typical * growth, t.element * growth};
+}
 
 /// One sequence of a problem: where it lies and how long it is.
 struct sequence_place {
@@ -174,17 +192,31 @@ class attention_problem {
         slopes.set(h, std::exp2(-static_cast<double>(h[0] % 8) - 4));
       });
     }
+    if (c.between != alibi_between::rows) {
+      make_indexes(batch, rows, keys);
+    }
+    std::int64_t longest_q = packed ? 0 : c.T;
+    std::int64_t longest_k = packed ? 0 : c.S;
+    for (const sequence_place& s : sequences) {
+      longest_q = std::max(longest_q, s.queries);
+      longest_k = std::max(longest_k, s.keys);
+    }
     if (c.bias != bias_shape::none) {
-      std::int64_t longest_q = packed ? 0 : c.T;
-      std::int64_t longest_k = packed ? 0 : c.S;
-      for (const sequence_place& s : sequences) {
-        longest_q = std::max(longest_q, s.queries);
-        longest_k = std::max(longest_k, s.keys);
-      }
-      const auto [b, h, i, j] = bias_axes();
+      const auto [b, h, i, j] = axes_of(c.bias);
       bias = tensor<4>(real(3), {b ? c.B : 1, h ? c.H : 1, i ? longest_q : 1, j ? longest_k : 1},
                        c.seed % 2 == 0 ? layout::dense : layout::strided);
       bias.fill(c.seed * 8 + 2);
+    }
+    if (c.relative != bias_shape::none) {
+      // Tables shorter and longer than a block of keys; the entry of distance 0 at an end, or not.
+      constexpr std::int64_t lengths_of_tables[] = {9, 300, 70, 1};
+      const auto [b, h, i, entries] = axes_of(c.relative);
+      const std::int64_t R = entries ? lengths_of_tables[c.seed % 4] : 1;
+      constexpr layout layouts[] = {layout::dense, layout::strided, layout::reversed};
+      relative =
+          tensor<4>(real(4), {b ? c.B : 1, h ? c.H : 1, i ? longest_q : 1, R}, layouts[c.seed % 3]);
+      relative.fill(c.seed * 8 + 3);
+      origin = c.seed % 5 < 3 ? R / 2 : c.seed % 5 == 3 ? 0 : R - 1;
     }
     q.fill(c.seed * 4 + 1, c.magnitude);
     k.fill(c.seed * 4 + 2);
@@ -192,6 +224,41 @@ class attention_problem {
     if (c.form == call_form::paged) {
       make_pool();
       fill_pool();
+    }
+  }
+
+  /// Indexes of frames, far from zero where the type can bear it, for q and k of these extents.
+  /// Rows that no sequence uses keep the sentinel.
+  void make_indexes(std::int64_t batch, std::int64_t rows, std::int64_t keys) {
+    const bool paged = c.form == call_form::paged;
+    const bool once = c.between == alibi_between::repeated;
+    const std::uint64_t r = mix(c.seed + 5);
+    const auto type_of = [&](std::uint64_t choice) {
+      constexpr scalar_type types[] = {scalar_type::i64, scalar_type::i32, scalar_type::f64,
+                                       scalar_type::f32, scalar_type::bf16};
+      return c.between == alibi_between::integers ? types[choice % 2] : types[choice % 5];
+    };
+    constexpr layout layouts[] = {layout::dense, layout::strided, layout::reversed};
+    // A pair of wide integers, and everything narrower near zero.
+    const scalar_type q_type = type_of(r);
+    const scalar_type k_type = type_of(r >> 8);
+    const bool wide = q_type == scalar_type::i64 && k_type == scalar_type::i64;
+    const double start = wide ? 0x1p52 : 0;
+    const bool whole = c.between == alibi_between::integers;
+    alibi_query = tensor<2>(q_type, {once ? 1 : batch, rows}, layouts[c.seed % 3]);
+    alibi_key = tensor<2>(k_type, {once ? 1 : batch, keys + (paged ? 2 : 0)}, layouts[r % 3]);
+    for (const sequence_place& s : sequences) {
+      const std::int64_t b = once ? 0 : s.batch;
+      const auto frame = [&](std::int64_t place) {
+        const double x = static_cast<double>(place + 3 * b) * (whole ? 1.0 / 3 : 0.375);
+        return start + (whole ? std::floor(x) : x);
+      };
+      for (std::int64_t i = 0; i < s.queries; ++i) {
+        alibi_query.set({b, s.q_begin + i}, frame(i + c.S - c.T));
+      }
+      for (std::int64_t j = 0; j < s.keys; ++j) {
+        alibi_key.set({b, s.k_begin + j}, frame(j));
+      }
     }
   }
 
@@ -225,8 +292,16 @@ class attention_problem {
     if (c.alibi) {
       result.alibi_slopes = real_view(slopes);
     }
+    if (c.between != alibi_between::rows) {
+      result.alibi = {.query = number_view(alibi_query), .key = number_view(alibi_key)};
+    }
     if (c.bias != bias_shape::none) {
       result.bias = real_view(bias);
+    }
+    result.normaliser = c.normaliser;
+    result.log_length = c.log_length;
+    if (c.relative != bias_shape::none) {
+      result.relative_bias = {.values = real_view(relative), .origin = origin};
     }
     if (c.lse == scalar_type::f32) {
       result.lse = lse.view<float>();
@@ -248,19 +323,30 @@ class attention_problem {
     return result;
   }
 
-  /// The score of query i and key j of sequence b after softcap, ALiBi and bias.
+  /// The score of query i and key j of sequence b after softcap, ALiBi and biases.
   double biased(double score, std::int64_t b, std::int64_t h, std::int64_t i,
                 std::int64_t j) const {
     const sequence_place& s = sequences[static_cast<std::size_t>(b)];
     if (c.softcap > 0) {
       score = c.softcap * std::tanh(score / c.softcap);
     }
-    if (c.alibi) {
-      score -= slopes[{h}] * static_cast<double>(std::abs(i + s.keys - s.queries - j));
+    const std::int64_t distance = i + s.keys - s.queries - j;
+    if (c.alibi && c.between == alibi_between::rows) {
+      score -= slopes[{h}] * static_cast<double>(std::abs(distance));
+    } else if (c.alibi) {
+      const double f = alibi_query[{alibi_query.extent(0) == 1 ? 0 : s.batch, s.q_begin + i}];
+      const double g = alibi_key[{alibi_key.extent(0) == 1 ? 0 : s.batch, s.k_begin + j}];
+      score -= slopes[{h}] * std::abs(f - g);
     }
     if (c.bias != bias_shape::none) {
-      const auto axes = bias_axes();
+      const auto axes = axes_of(c.bias);
       score += bias[{axes[0] ? b : 0, axes[1] ? h : 0, axes[2] ? i : 0, axes[3] ? j : 0}];
+    }
+    if (c.relative != bias_shape::none) {
+      const auto axes = axes_of(c.relative);
+      const std::int64_t entry =
+          std::clamp<std::int64_t>(distance + origin, 0, relative.extent(3) - 1);
+      score += relative[{axes[0] ? b : 0, axes[1] ? h : 0, axes[2] ? i : 0, entry}];
     }
     return score;
   }
@@ -299,7 +385,9 @@ class attention_problem {
   tensor<4> k_pool, v_pool;  ///< of the paged form
   tensor<2> block_table;
   tensor<1> sink, slopes;
-  tensor<4> bias;
+  tensor<4> bias, relative;
+  std::int64_t origin = 0;  ///< of `relative`
+  tensor<2> alibi_query, alibi_key;
   std::int64_t max_q = 0, max_k = 0;  ///< said beside offsets on a device; 0: their longest step
 
  private:
@@ -333,8 +421,8 @@ class attention_problem {
                       in_use ? static_cast<double>(order[next++]) : garbage[(at[0] + at[1]) % 4]);
     });
   }
-  std::array<bool, 4> bias_axes() const noexcept {
-    switch (c.bias) {
+  static std::array<bool, 4> axes_of(bias_shape shape) noexcept {
+    switch (shape) {
       case bias_shape::full:
         return {true, true, true, true};
       case bias_shape::heads_and_keys:
@@ -392,14 +480,43 @@ struct attention_reference {
           };
           double maximum = c.sink_logits ? p.sink[{h}] : -infinity;
           bool broken = false;  // a NaN score; comparisons would lose it
+          std::int64_t visible = 0;
+          for (std::int64_t j = 0; j < s.keys; ++j) {
+            visible += sees(c, s, i, j) ? 1 : 0;
+          }
+          const double row_scale =
+              c.log_length ? scale * std::log(static_cast<double>(visible)) : scale;
           for (std::int64_t j = 0; j < s.keys; ++j) {
             double& x = score[static_cast<std::size_t>(j)];
             x = -infinity;
             if (sees(c, s, i, j)) {
-              x = p.biased(scale * dot(query, k.data() + key_row(j) * c.D, c.D), b, h, i, j);
+              x = p.biased(row_scale * dot(query, k.data() + key_row(j) * c.D, c.D), b, h, i, j);
               maximum = x > maximum ? x : maximum;
               broken |= std::isnan(x);
             }
+          }
+          if (c.normaliser.weights != seqmix::attention_weights::softmax) {
+            const std::vector<double> weight = other_weights(
+                c, score, [&](std::int64_t j) { return sees(c, s, i, j); }, visible,
+                i + s.keys - s.queries);
+            double magnitude = 0;
+            double sum = 0;  // of softplus, for its lse
+            for (std::int64_t j = 0; j < s.keys; ++j) {
+              if (!sees(c, s, i, j)) {
+                continue;
+              }
+              const double* value = v.data() + key_row(j) * c.V;
+              const double w = weight[static_cast<std::size_t>(j)];
+              for (std::int64_t x = 0; x < c.V; ++x) {
+                out[x] += w * value[x];
+              }
+              magnitude += std::fabs(w * value[0]);
+              sum += softplus(score[static_cast<std::size_t>(j)]);
+            }
+            squares += magnitude * magnitude;
+            lse[static_cast<std::size_t>((s.batch * c.H + h) * rows + s.q_begin + i)] =
+                std::log(sum);
+            continue;
           }
           const double reference = maximum == -infinity ? 0 : maximum;
           double sum = c.sink_logits ? std::exp(p.sink[{h}] - reference) : 0;
@@ -445,6 +562,58 @@ struct attention_reference {
   }
 
  private:
+  static double softplus(double x) {
+    return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
+  }
+
+  /// The weights of one row, its scores given, by every rule but softmax.
+  template <class Sees>
+  static std::vector<double> other_weights(const attention_case& c,
+                                           const std::vector<double>& score, const Sees& sees_key,
+                                           std::int64_t visible, std::int64_t place) {
+    using rule = seqmix::attention_weights;
+    const seqmix::attention_normaliser& how = c.normaliser;
+    const auto n = static_cast<double>(visible);
+    std::vector<double> weight(score.size(), 0.0);
+    double sum = 0;
+    for (std::size_t j = 0; j < score.size(); ++j) {
+      if (sees_key(static_cast<std::int64_t>(j))) {
+        const double x = score[j];
+        weight[j] = how.weights == rule::sigmoid    ? (1 + std::tanh((x + how.shift) / 2)) / 2
+                    : how.weights == rule::softplus ? softplus(x)
+                    : how.weights == rule::relu     ? (x < 0 ? 0 : x)
+                                                    : x;
+        sum += weight[j];
+      }
+    }
+    const auto divide = [&](double by) {
+      for (double& w : weight) {
+        w = by == 0 ? 0 : w / by;
+      }
+    };
+    if (how.weights == rule::softplus) {
+      divide(sum);
+      if (how.sharpen > 0) {
+        const double offset = place < 3 ? 0 : 1;
+        double most = 0;
+        for (const double w : weight) {
+          most = std::max(most, n * w);
+        }
+        if (offset == 0 || most > 1 + std::exp2(-10)) {
+          double total = 0;
+          for (double& w : weight) {
+            w = std::pow(std::max(n * w - offset, 0.0) / (most - offset), how.sharpen);
+            total += w;
+          }
+          divide(total);
+        }
+      }
+    } else if (how.mean) {
+      divide(n);
+    }
+    return weight;
+  }
+
   static double dot(const double* a, const double* b, std::int64_t n) noexcept {
     double part[4] = {};
     std::int64_t d = 0;
@@ -482,7 +651,7 @@ inline std::string verify(const attention_problem& p, const attention_reference&
     text += "o: memory between or around the elements was written; ";
   }
   const std::string o_text =
-      compare(actual, expected.o, output_tolerance(p.c.types), which, expected.o_floor);
+      compare(actual, expected.o, output_tolerance(p.c), which, expected.o_floor);
   if (!o_text.empty()) {
     text += "o: " + o_text + "; ";
   }

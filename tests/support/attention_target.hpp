@@ -20,7 +20,7 @@ struct masking {
   bool causal;
   seqmix::attention_window window;
   std::int64_t sinks;
-  bool terms = false;  ///< and softcap, ALiBi, a bias and sink logits
+  bool terms = false;  ///< and softcap, ALiBi between indexes, biases and sink logits
 
   void apply(attention_case& c) const {
     c.causal = causal;
@@ -29,7 +29,8 @@ struct masking {
     if (terms) {
       c.softcap = 3;
       c.alibi = true;
-      c.bias = bias_shape::heads_and_keys;
+      c.between = alibi_between::reals;
+      c.bias = c.relative = bias_shape::heads_and_keys;
       c.sink_logits = true;
     }
   }

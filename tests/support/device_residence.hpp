@@ -99,8 +99,15 @@ class device_residence {
     if (p.lse.type() != scalar_type::none) {
       lse_ = std::make_unique<resident<3>>(p.lse, where);
     }
-    if (p.bias.type() != scalar_type::none) {
-      bias_ = std::make_unique<resident<4>>(p.bias, where);
+    for (tensor<4>* t : {&p.bias, &p.relative}) {
+      if (t->type() != scalar_type::none) {
+        biases_.push_back(std::make_unique<resident<4>>(*t, where));
+      }
+    }
+    for (tensor<2>* t : {&p.alibi_query, &p.alibi_key}) {
+      if (t->type() != scalar_type::none) {
+        alibi_.push_back(std::make_unique<resident<2>>(*t, where));
+      }
     }
     for (tensor<1>* t : {&p.q_offsets, &p.k_offsets, &p.lengths, &p.sink, &p.slopes}) {
       if (t->type() != scalar_type::none) {
@@ -145,7 +152,8 @@ class device_residence {
  private:
   resident<4> q_, k_, v_, o_;
   std::unique_ptr<resident<3>> lse_;
-  std::unique_ptr<resident<4>> bias_;
+  std::vector<std::unique_ptr<resident<4>>> biases_;
+  std::vector<std::unique_ptr<resident<2>>> alibi_;
   std::vector<std::unique_ptr<resident<1>>> indices_;
 };
 

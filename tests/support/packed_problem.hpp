@@ -33,6 +33,16 @@ inline attention_problem alone(const attention_problem& p, const sequence_place&
   copy_rows(p.q, one.q, s.batch, s.q_begin, 0, 0, s.queries);
   copy_rows(p.k, one.k, s.batch, s.k_begin, 0, 0, s.keys);
   copy_rows(p.v, one.v, s.batch, s.k_begin, 0, 0, s.keys);
+  if (c.between != alibi_between::rows) {
+    const auto copy = [&](const tensor<2>& from, tensor<2>& to, std::int64_t begin,
+                          std::int64_t rows) {
+      for (std::int64_t i = 0; i < rows; ++i) {
+        to.set({0, i}, from[{from.extent(0) == 1 ? 0 : s.batch, begin + i}]);
+      }
+    };
+    copy(p.alibi_query, one.alibi_query, s.q_begin, s.queries);
+    copy(p.alibi_key, one.alibi_key, s.k_begin, s.keys);
+  }
   return one;
 }
 
@@ -68,6 +78,9 @@ inline attention_problem packed_problem(attention_case c, const std::vector<std:
   p.k_offsets = index_tensor(k_starts, false);
   p.lengths = {};
   p.sequences = places(q_starts, k_starts);
+  if (c.between != alibi_between::rows) {
+    p.make_indexes(1, c.T, c.S);
+  }
   return p;
 }
 

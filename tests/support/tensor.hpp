@@ -355,6 +355,12 @@ seqmix::any_view<Rank> real_view(const tensor<Rank>& t) {
   }
 }
 
+/// A tensor of integers or real numbers.
+inline seqmix::any_view<2> number_view(const tensor<2>& t) {
+  const bool whole = t.type() == scalar_type::i64 || t.type() == scalar_type::i32;
+  return whole ? index_view(t) : real_view(t);
+}
+
 /// Scratch memory full of NaN, with guards on both sides. `shift` moves it off its alignment.
 class guarded_workspace {
  public:

@@ -54,12 +54,35 @@ SEQMIX_ALWAYS_INLINE void with_real_elements(const void* data, scalar_type type,
   }
 }
 
+/// The same with elements that may be integers too.
+template <class F>
+SEQMIX_ALWAYS_INLINE void with_number_elements(const void* data, scalar_type type, F&& f) noexcept {
+  switch (type) {
+    case scalar_type::i32:
+      return f(static_cast<const std::int32_t*>(data));
+    case scalar_type::i64:
+      return f(static_cast<const std::int64_t*>(data));
+    default:
+      return with_real_elements(data, type, f);
+  }
+}
+
 /// Entry `i` of a vector of real numbers.
 template <class C>
 SEQMIX_ALWAYS_INLINE C real_at(const any_view<1>& v, std::int64_t i) noexcept {
   C value{};
   with_real_elements(v.data, v.type, [&](const auto* data) __attribute__((always_inline)) {
     value = widen<C>(data[i * v.strides[0]]);
+  });
+  return value;
+}
+
+/// Entry [i, j] of a matrix of real numbers.
+template <class C>
+SEQMIX_ALWAYS_INLINE C real_at(const any_view<2>& v, std::int64_t i, std::int64_t j) noexcept {
+  C value{};
+  with_real_elements(v.data, v.type, [&](const auto* data) __attribute__((always_inline)) {
+    value = widen<C>(data[i * v.strides[0] + j * v.strides[1]]);
   });
   return value;
 }

@@ -2,9 +2,8 @@
 #pragma once
 
 #include <cmath>
-#include <seqmix/core/checks.hpp>
+#include <seqmix/ops/softmax_attention/check_tensors.hpp>
 #include <seqmix/ops/softmax_attention/kv_view.hpp>
-#include <seqmix/ops/softmax_attention/problem.hpp>
 #include <string>
 #include <utility>
 
@@ -40,6 +39,31 @@ void check_shapes(contract<Tag>& c, const softmax_attention_problem& p) {
   }
 }
 
+/// What a normaliser takes, and what goes with it.
+template <class Tag>
+void check_normaliser(contract<Tag>& c, const softmax_attention_options& options) {
+  using weights = attention_weights;
+  const attention_normaliser& how = options.normaliser;
+  c.require(how.weights >= weights::softmax && how.weights <= weights::none,
+            "options.normaliser.weights", "one of the enumerators", static_cast<int>(how.weights));
+  c.require(std::isfinite(how.shift), "options.normaliser.shift", "a finite number", how.shift);
+  c.require(how.sharpen >= 0 && how.sharpen <= 1024, "options.normaliser.sharpen", "0 to 1024",
+            how.sharpen);
+  c.absent("options.normaliser.shift", how.shift != 0 && how.weights != weights::sigmoid,
+           "only with sigmoid weights");
+  c.absent("options.normaliser.sharpen", how.sharpen != 0 && how.weights != weights::softplus,
+           "only with softplus weights");
+  c.absent("options.normaliser.mean",
+           how.mean && how.weights != weights::relu && how.weights != weights::none,
+           "only with weights of relu or none");
+  c.absent("options.sink_logits", options.sink_logits.given() && how.weights != weights::softmax,
+           "only with softmax weights");
+  const bool summed =
+      how.weights == weights::softmax || (how.weights == weights::softplus && how.sharpen == 0);
+  c.absent("options.lse", options.lse.given() && !summed,
+           "only with weights of softmax, or of softplus without sharpen: others have no sum");
+}
+
 template <class Tag>
 void check_options(contract<Tag>& c, const softmax_attention_options& options,
                    const kv_layout& layout, double scale) {
@@ -51,6 +75,7 @@ void check_options(contract<Tag>& c, const softmax_attention_options& options,
   c.require(options.sink_tokens >= 0, "options.sink_tokens", "at least 0", options.sink_tokens);
   c.require(std::isfinite(options.softcap) && options.softcap >= 0, "options.softcap",
             "a finite number, 0 for none", options.softcap);
+  check_normaliser(c, options);
   c.absent("kv.layout.k_scale", layout.k_scale.given());
   c.absent("kv.layout.v_scale", layout.v_scale.given());
 }
@@ -122,67 +147,6 @@ void check_sequences(contract<Tag>& c, const softmax_attention_problem& p,
   }
 }
 
-/// A tensor of real numbers beside the call's own.
-template <class Tag, std::size_t Rank>
-void check_addend(contract<Tag>& c, const char* argument, const any_view<Rank>& v,
-                  const softmax_attention_problem& p) {
-  c.tensor(argument, v);
-  c.require(v.type != scalar_type::i32 && v.type != scalar_type::i64, argument,
-            "element type f32, f64, f16 or bf16", name(v.type));
-  c.same_device(argument, v.memory, "q", p.q.memory);
-  c.no_overlap("o", p.o, argument, v);
-  if (p.lse.given()) {
-    c.no_overlap("options.lse", p.lse, argument, v);
-  }
-}
-
-/// What changes the scores. A bias repeats along axes of extent 1; that of packed sequences is
-/// indexed by sequence and by the places inside it. That of a paged cache has the keys of the
-/// longest sequence, or more.
-template <class Tag>
-void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {
-  for (const auto& [argument, v] : {std::pair{"options.sink_logits", &p.sink_logits},
-                                    std::pair{"options.alibi_slopes", &p.alibi_slopes}}) {
-    if (v->given()) {
-      check_addend(c, argument, *v, p);
-      c.shape(argument, *v, {p.heads()}, "[H]");
-    }
-  }
-  if (!p.bias.given()) {
-    return;
-  }
-  check_addend(c, "options.bias", p.bias, p);
-  std::array<std::int64_t, 4> least{p.sequences, p.heads(), p.q.extents[1], p.key_capacity()};
-  if (p.paged() && p.k_lengths.memory.on_host()) {
-    least[3] = 0;
-    for (std::int64_t b = 0; c.holds() && b < p.sequences; ++b) {
-      const std::int64_t keys = index_at(p.k_lengths, b);
-      least[3] = least[3] < keys ? keys : least[3];
-    }
-  }
-  if (p.packed) {
-    least[2] = p.max_q;
-    least[3] = p.max_k;
-    for (std::int64_t b = 0; c.holds() && p.q_offsets.memory.on_host() && b < p.sequences; ++b) {
-      const visibility mask = sequence_at(p, b).mask;
-      least[2] = least[2] < mask.queries ? mask.queries : least[2];
-      least[3] = least[3] < mask.keys ? mask.keys : least[3];
-    }
-  }
-  for (std::size_t axis = 0; axis < 4; ++axis) {
-    const std::int64_t e = p.bias.extents[axis];
-    const bool longer = (p.packed ? axis >= 2 : p.paged() && axis == 3) && e > least[axis];
-    if (e != 1 && e != least[axis] && !longer) {
-      c.fail("options.bias",
-             std::string(p.packed    ? "[sequences, H, longest q, longest k] = "
-                         : p.paged() ? "[B, H, T, longest length] = "
-                                     : "[B, H, T, S] = ") +
-                 shape_text(least) + ", or 1 on any axis",
-             shape_text(p.bias.extents));
-    }
-  }
-}
-
 template <class Tag>
 void check_memory(contract<Tag>& c, const softmax_attention_problem& p) {
   c.same_device("k", p.k.memory, "q", p.q.memory).same_device("v", p.v.memory, "q", p.q.memory);
@@ -213,9 +177,14 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
   required.add(f::softcap, p.softcap > 0);
   required.add(f::alibi_slopes, p.alibi_slopes.given());
   required.add(f::bias, p.bias.given());
+  required.add(f::alibi_index, p.alibi.given());
+  required.add(f::relative_bias, p.relative_bias.given());
   required.add(f::score_functor, p.score != nullptr);
   required.add(f::mask_functor, p.mask != nullptr);
   required.add(f::paged, p.paged());
+  required.add(f::normaliser, p.normaliser.weights != attention_weights::softmax);
+  required.add(f::log_length, p.log_length);
+  required.add(f::key_outputs, p.wants_keys());
   for (const scalar_type t : {p.q.type, p.k.type, p.v.type, p.o.type}) {
     required.add(f::f64, t == scalar_type::f64);
     required.add(f::f16, t == scalar_type::f16);
@@ -227,8 +196,8 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
 
 /// Completes a descriptor whose tensors, `packed` and `k_lengths` are set, and checks the contract.
 template <class Tag>
-violation check_attention(softmax_attention_problem& p, const softmax_attention_options& options,
-                          const kv_layout& layout) {
+void check_attention(contract<Tag>& c, softmax_attention_problem& p,
+                     const softmax_attention_options& options, const kv_layout& layout) {
   // Bounds beyond any sequence mean the same as the largest that index arithmetic can bear.
   constexpr std::int64_t far = std::int64_t{1} << 60;
   p.lse = options.lse;
@@ -241,6 +210,11 @@ violation check_attention(softmax_attention_problem& p, const softmax_attention_
   p.softcap = options.softcap;
   p.alibi_slopes = options.alibi_slopes;
   p.bias = options.bias;
+  p.normaliser = options.normaliser;
+  p.log_length = options.log_length;
+  p.key_outputs = options.key_outputs;
+  p.alibi = options.alibi;
+  p.relative_bias = options.relative_bias;
   p.block_table = layout.block_table;
   p.page = p.paged() ? p.k.extents[1] : 0;
   p.sequences = p.q.extents[0];
@@ -253,13 +227,12 @@ violation check_attention(softmax_attention_problem& p, const softmax_attention_
   }
   p.required = required_features(p);
 
-  contract<Tag> c{softmax_attention_problem::operator_name};
   check_shapes(c, p);
   check_options(c, options, layout, p.scale);
   check_sequences(c, p, options.varlen);
   check_memory(c, p);
   check_score_terms(c, p);
-  return c.result();
+  check_key_outputs(c, p);
 }
 
 }  // namespace detail

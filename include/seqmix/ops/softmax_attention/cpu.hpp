@@ -23,22 +23,30 @@ struct flash_attention_cpu {
   static dispatch::offer query(const softmax_attention_problem& p, const context& ctx) {
     const plan_type plan(p, ctx, nullptr);
     dispatch::offer answer;
-    if (!ctx.pin.algorithm.empty() && !plan.always_tiled && !plan.always_split) {
-      answer.lacks = "the pinned algorithm (it has tiled and split_kv)";
+    if (plan.lacks != nullptr) {
+      answer.lacks = plan.lacks;
     } else if (plan.most_split_rows > split_kv_most_rows) {
       answer.lacks = "split_kv for more than 128 query rows a key-value head";
     }
     answer.target = simd::isa_name<Arch>();
-    answer.algorithm = plan.most_split_rows == 0 ? "tiled"
-                       : plan.tiles              ? "tiled and split_kv"
-                                                 : "split_kv";
+    answer.algorithm = plan.passes == 2            ? "two_pass"
+                       : plan.passes == 3          ? "three_pass"
+                       : plan.most_split_rows == 0 ? "tiled"
+                       : plan.tiles                ? "tiled and split_kv"
+                                                   : "split_kv";
     answer.splits = plan.splits;
     answer.workspace_bytes = plan.bytes;
     return answer;
   }
 
-  static violation run(const softmax_attention_problem& p, const context& ctx, std::byte* scratch) {
-    const plan_type plan(p, ctx, scratch);
+  static violation run(const softmax_attention_problem& asked, const context& ctx,
+                       std::byte* scratch) {
+    const plan_type plan(asked, ctx, scratch);
+    softmax_attention_problem p = asked;
+    if (p.wants_keys()) {
+      const auto [B, T, H, D] = p.q.extents;
+      p.row_lse = tensor_view(plan.row_lse, index_list<3>(B, H, T));
+    }
     const std::int64_t tasks = plan.number_tasks(p);
     const auto attend = [&](std::int64_t index, int worker) { task(p, plan, index, worker); };
     ctx.executor.run(tasks, attend);
@@ -48,10 +56,50 @@ struct flash_attention_cpu {
       };
       ctx.executor.run(p.sequences * p.kv_heads(), merge);
     }
+    if (p.wants_keys()) {
+      write_key_outputs(p, ctx, plan);
+    }
     return {};
   }
 
  private:
+  static void write_key_outputs(const softmax_attention_problem& p, const context& ctx,
+                                const plan_type& plan) {
+    const std::int64_t blocks = (plan.longest + split_kv_block - 1) / split_kv_block;
+    const std::int64_t heads = key_output_heads(p);
+    const auto scratch_of = [&](int worker) {
+      scratch_layout layout(plan.worker_scratch +
+                            plan.worker_bytes * static_cast<std::size_t>(worker));
+      return key_output_scratch<C, Arch>(layout, p);
+    };
+    const auto sum_block = [&](std::int64_t index, int worker) {
+      const std::int64_t b = index / (p.kv_heads() * blocks);
+      const rows_type rows(p, b, index / blocks % p.kv_heads());
+      const std::int64_t from = index % blocks * split_kv_block;
+      const std::int64_t keys = rows.sequence.mask.keys;
+      if (from < keys) {
+        const std::int64_t to = from + split_kv_block < keys ? from + split_kv_block : keys;
+        const key_output_scratch<C, Arch> s = scratch_of(worker);
+        sum_key_weights<terms_type, C, Arch>(rows, from, to, s);
+        store_key_weights(rows, from, to, s.sums, plan.key_scores + b * heads * plan.longest,
+                          plan.longest);
+      }
+    };
+    ctx.executor.run(p.sequences * p.kv_heads() * blocks, sum_block);
+    const auto write_head = [&](std::int64_t index, int worker) {
+      const std::int64_t b = index / heads;
+      const C* scores = plan.key_scores + index * plan.longest;
+      if (p.key_outputs.scores.given()) {
+        write_key_scores(p, b, index % heads, scores);
+      }
+      if (p.key_outputs.top.given()) {
+        select_top(scores, sequence_at(p, b).mask.keys, scratch_of(worker).best,
+                   p.key_outputs.top.extents[2], p.key_outputs.top, b, index % heads);
+      }
+    };
+    ctx.executor.run(p.sequences * heads, write_head);
+  }
+
   static void task(const softmax_attention_problem& p, const plan_type& plan, std::int64_t index,
                    int worker) noexcept {
     const std::int64_t b = plan.sequence_of(index, p.sequences);
@@ -65,7 +113,7 @@ struct flash_attention_cpu {
       const split_scratch<C, Arch> s(layout, rows.count(), p.key_dim(), p.value_dim());
       split_task<terms_type, C, Arch>(rows, part, s);
       if (parts == 1) {
-        finish_split<C, Arch>(rows, s);
+        finish_split<terms_type, C, Arch>(rows, s);
       } else {
         store_partial<C, Arch>(s, rows.count(), p.value_dim(), partial_of(p, plan, b, head, part));
       }
@@ -74,7 +122,8 @@ struct flash_attention_cpu {
       const std::int64_t begin = (parts - 1 - part) * plan.task_rows;
       const std::int64_t end = begin + plan.task_rows;
       const flash_scratch<C, Arch> s(layout, plan.task_rows, p.key_dim(), p.value_dim());
-      flash_task<terms_type, C, Arch>(rows, begin, end < rows.count() ? end : rows.count(), s);
+      flash_task<terms_type, C, Arch>(rows, plan.passes, begin,
+                                      end < rows.count() ? end : rows.count(), s);
     }
   }
 
@@ -95,7 +144,7 @@ struct flash_attention_cpu {
     C* first = partial_of(p, plan, b, head, 0);
     for (std::int64_t r = 0; r < rows.count(); ++r, first += width) {
       merge_partials<C, Arch>(first, rows.count() * width, plan.cut(p, b).granules, p.value_dim());
-      rows.template finish<C, Arch>(r, first[0], first[1], first + 2);
+      finish_split_row<terms_type, C, Arch>(rows, r, first[0], first[1], first + 2);
     }
   }
 };

@@ -37,6 +37,7 @@ struct flash_scratch {
   C* queries;                     // [strips][key_dim][strip], scaled
   C* values;                      // [rows][padded value_dim], accumulated
   softmax_state<C, Arch>* state;  // [rows]
+  row_weighting<C>* weighting;    // [rows]
   C* scores;                      // [strip][score_stride]
   C* key_panels;                  // [panels][key_dim][columns]
   C* value_panels;                // [padded value_dim / columns][block][columns]
@@ -49,6 +50,7 @@ struct flash_scratch {
     queries = layout.take<C>(rows * key_dim);
     values = layout.take<C>(rows * width);
     state = layout.take<softmax_state<C, Arch>>(rows);
+    weighting = layout.take<row_weighting<C>>(rows);
     scores = layout.take<C>(strip * score_stride);
     key_panels = layout.take<C>(round_up(block, columns) * key_dim);
     value_panels = layout.take<C>(block * width);
@@ -108,17 +110,58 @@ void add_seen(const row_geometry& rows, const Terms& terms, std::int64_t r, clip
                     });
 }
 
-/// Scores that a mask functor hides become minus infinity.
+/// Scores that a mask functor hides become `hidden`.
 template <class C, class Terms>
 void hide_scores(const row_geometry& rows, const Terms& terms, std::int64_t r, C* score,
-                 clipped_ranges keys, std::int64_t from) noexcept {
-  constexpr C hidden = -std::numeric_limits<C>::infinity();
+                 clipped_ranges keys, std::int64_t from, C hidden) noexcept {
   for (std::int64_t j = keys.sink_begin; j < keys.sink_end; ++j) {
     score[j - from] = terms.sees(rows, r, j) ? score[j - from] : hidden;
   }
   for (std::int64_t j = keys.begin; j < keys.end; ++j) {
     score[j - from] = terms.sees(rows, r, j) ? score[j - from] : hidden;
   }
+}
+
+/// How many keys row r sees.
+template <class Terms>
+std::int64_t visible_keys(const row_geometry& rows, const Terms& terms, std::int64_t r) noexcept {
+  const key_ranges visible = rows.visible(r);
+  if constexpr (Terms::masks) {
+    std::int64_t count = 0;
+    for (std::int64_t j = 0; j < visible.end || j < visible.sink_end; ++j) {
+      count += visible.contains(j) && terms.sees(rows, r, j) ? 1 : 0;
+    }
+    return count;
+  }
+  return visible.count();
+}
+
+/// What row r's query is multiplied by when it is packed: scores then are exponents of two.
+template <class C, class Terms>
+C query_factor(const row_geometry& rows, const Terms& terms, std::int64_t r) noexcept {
+  double factor = rows.problem.scale * std::numbers::log2e;
+  if (rows.problem.log_length) {
+    const std::int64_t visible = visible_keys(rows, terms, r);
+    factor *= visible > 1 ? std::log(static_cast<double>(visible)) : 0;
+  }
+  return static_cast<C>(factor);
+}
+
+/// Scores [from, to) of row r, padded to whole registers, to weights in place; `hide(value)` writes
+/// what the row does not see. Returns the factor by which what the row has accumulated shrinks.
+template <class C, class Arch, class Hide>
+SEQMIX_ALWAYS_INLINE C weigh(const attention_normaliser& how, key_pass pass, C* score,
+                             std::int64_t n, softmax_state<C, Arch>& state,
+                             const row_weighting<C>& row, Hide&& hide) noexcept {
+  if (how.weights == attention_weights::softmax) {
+    hide(-std::numeric_limits<C>::infinity());
+    return softmax_pass<C, Arch>(pass, score, n, state, row);
+  }
+  // Not every rule takes minus infinity to zero: what is hidden is overwritten behind it.
+  weigh_scores<C, Arch>(how, score, n);
+  hide(C(0));
+  sum_weights<C, Arch>(pass, score, n, state, row);
+  return C(1);
 }
 
 /// What the mask functor, if there is one, leaves of a strip's cover.
@@ -170,7 +213,7 @@ SEQMIX_ALWAYS_INLINE void add_block(const C* weights, const B* values, std::int6
 /// [cover.begin, cover.end) of the packed block that starts at key `block_begin`.
 template <int Rows, class C, class Arch, class Terms>
 void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scratch<C, Arch>& s,
-                 std::int64_t task_begin, std::int64_t first, std::int64_t count,
+                 key_pass pass, std::int64_t task_begin, std::int64_t first, std::int64_t count,
                  std::int64_t block_begin, block_cover cover, bool finite_values) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr int width = simd::tile_shape<Arch>::width;
@@ -206,23 +249,30 @@ void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scrat
   C factor[Rows];
   for (std::int64_t r = 0; r < Rows; ++r) {
     C* score = s.scores + r * score_stride;
-    if (r < count) {
-      if (terms.any) {
-        terms.apply(rows, first + r, score, from, to);
-      }
-      if (!cover.full) {
-        const clipped_ranges seen(rows.visible(first + r), from, cover.end);
-        mask_scores(score, seen, from, to);
-        if constexpr (Terms::masks) {
-          if (cover.functor) {
-            hide_scores(rows, terms, first + r, score, seen, from);
-          }
-        }
-      } else {
-        mask_scores(score, {{0, cover.begin, cover.end}, from, to}, from, to);
-      }
+    if (r < count && terms.any) {
+      terms.apply(rows, first + r, score, from, to);
     }
-    factor[r] = online_softmax<C, Arch>(score, right - left, s.state[at + r]);
+    const auto hide = [&](C hidden) __attribute__((always_inline)) {
+      if (r >= count) {
+        return;
+      }
+      if (cover.full) {
+        mask_scores(score, {{0, cover.begin, cover.end}, from, to}, from, to, hidden);
+        return;
+      }
+      const clipped_ranges seen(rows.visible(first + r), from, cover.end);
+      mask_scores(score, seen, from, to, hidden);
+      if constexpr (Terms::masks) {
+        if (cover.functor) {
+          hide_scores(rows, terms, first + r, score, seen, from, hidden);
+        }
+      }
+    };
+    factor[r] = weigh<C, Arch>(rows.problem.normaliser, pass, score, right - left, s.state[at + r],
+                               s.weighting[at + r], hide);
+  }
+  if (pass == key_pass::maximum || pass == key_pass::sums) {
+    return;
   }
 
   // Weighted values, one panel of columns at a time.
@@ -267,8 +317,8 @@ SEQMIX_ALWAYS_INLINE void with_strip_rows(std::int64_t count, F&& f) noexcept {
 /// All strips of a task over the packed block of keys [begin, end).
 template <class C, class Arch, class Terms>
 void flash_block(const row_geometry& rows, const Terms& terms, const flash_scratch<C, Arch>& s,
-                 std::int64_t row_begin, std::int64_t row_end, std::int64_t begin, std::int64_t end,
-                 bool finite_values) noexcept {
+                 key_pass pass, std::int64_t row_begin, std::int64_t row_end, std::int64_t begin,
+                 std::int64_t end, bool finite_values) noexcept {
   constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
   for (std::int64_t first = row_begin; first < row_end; first += strip) {
     const std::int64_t count = row_end - first < strip ? row_end - first : strip;
@@ -276,40 +326,42 @@ void flash_block(const row_geometry& rows, const Terms& terms, const flash_scrat
         with_functor(cover(rows, first, count, begin, end), rows, terms, first, count);
     if (!c.empty()) {
       with_strip_rows<Arch>(count, [&](auto strip_rows) {
-        flash_strip<decltype(strip_rows)::value, C, Arch>(rows, terms, s, row_begin, first, count,
-                                                          begin, c, finite_values);
+        flash_strip<decltype(strip_rows)::value, C, Arch>(rows, terms, s, pass, row_begin, first,
+                                                          count, begin, c, finite_values);
       });
     }
   }
 }
 
-/// Rows [row_begin, row_end) of one key-value head; row_begin is a multiple of the strip.
+/// Between the passes: what a row's last pass needs of its sums. Softmax keeps them, with the sink;
+/// re-weighting starts new ones.
+template <class C, class Arch, class Rows, class Terms>
+void settle_row(const Rows& rows, const Terms& terms, std::int64_t r, int passes,
+                softmax_state<C, Arch>& state, row_weighting<C>& row) noexcept {
+  const attention_normaliser& how = rows.problem.normaliser;
+  const C sum = simd::sum_lanes<C, Arch>(state.sum);
+  if (how.weights == attention_weights::softmax) {
+    const row_total<C> t = rows.template total<C, Arch>(r, state.maximum, sum);
+    alignas(64) C lanes[simd::lanes<C, Arch>] = {t.sum};
+    state.maximum = t.maximum;
+    state.sum = simd::vec<C, Arch>::load_aligned(lanes);
+    row.factor = passes == 2 || t.sum == C(0) ? C(1) : C(1) / t.sum;
+  } else {
+    row = reweighting(how.sharpen, state.maximum, sum, visible_keys(rows, terms, r),
+                      rows.place_of_row(r));
+    state = softmax_state<C, Arch>{};
+  }
+}
+
+/// One pass of rows [row_begin, row_end) over the keys.
 template <class Terms, class C, class Arch, class TQ, class TK, class TV, class TO>
-void flash_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t row_begin,
-                std::int64_t row_end, const flash_scratch<C, Arch>& s) noexcept {
-  constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
+void flash_pass(const query_rows<TQ, TK, TV, TO>& rows, const Terms& terms, key_pass pass,
+                std::int64_t row_begin, std::int64_t row_end,
+                const flash_scratch<C, Arch>& s) noexcept {
   constexpr std::int64_t columns = flash_scratch<C, Arch>::columns;
   const std::int64_t key_dim = rows.problem.key_dim();
   const std::int64_t value_dim = rows.problem.value_dim();
-  const std::int64_t value_width = round_up(value_dim, columns);
   const std::int64_t block = block_keys<C>(key_dim, value_dim);
-  const std::int64_t padded = round_up(row_end - row_begin, strip);
-
-  const Terms terms(rows.problem);
-  const C scale = rows.template query_factor<C>();
-  for (std::int64_t r = 0; r < padded; ++r) {
-    C* out = s.queries + r / strip * strip * key_dim + r % strip;
-    const bool real = row_begin + r < row_end;
-    const auto query = rows.query(real ? row_begin + r : row_begin);
-    for (std::int64_t d = 0; d < key_dim; ++d) {
-      out[d * strip] = real ? widen<C>(query.data[d * query.element]) * scale : C(0);
-    }
-    s.state[r] = softmax_state<C, Arch>{};
-  }
-  for (std::int64_t i = 0; i < padded * value_width; ++i) {
-    s.values[i] = C(0);
-  }
-
   for (std::int64_t begin = 0; begin < rows.sequence.mask.keys; begin += block) {
     const std::int64_t end =
         begin + block < rows.sequence.mask.keys ? begin + block : rows.sequence.mask.keys;
@@ -328,17 +380,66 @@ void flash_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t row_begin,
                              s.key_panels + (from - begin) * key_dim);
         },
         [&](const auto& values) {
-          finite =
-              pack_values<C, Arch>(values, all.end - from, value_dim, static_cast<int>(columns),
-                                   block, s.value_panels + (from - begin) * columns);
+          if (pass == key_pass::only || pass == key_pass::weights) {
+            finite =
+                pack_values<C, Arch>(values, all.end - from, value_dim, static_cast<int>(columns),
+                                     block, s.value_panels + (from - begin) * columns);
+          }
         });
-    flash_block<C, Arch>(rows, terms, s, row_begin, row_end, begin, end, finite);
+    flash_block<C, Arch>(rows, terms, s, pass, row_begin, row_end, begin, end, finite);
+  }
+}
+
+/// Rows [row_begin, row_end) of one key-value head in `passes` over the keys; row_begin is a
+/// multiple of the strip.
+template <class Terms, class C, class Arch, class TQ, class TK, class TV, class TO>
+void flash_task(const query_rows<TQ, TK, TV, TO>& rows, int passes, std::int64_t row_begin,
+                std::int64_t row_end, const flash_scratch<C, Arch>& s) noexcept {
+  constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
+  const std::int64_t key_dim = rows.problem.key_dim();
+  const std::int64_t value_width =
+      round_up(rows.problem.value_dim(), flash_scratch<C, Arch>::columns);
+  const std::int64_t padded = round_up(row_end - row_begin, strip);
+  const attention_normaliser& how = rows.problem.normaliser;
+
+  const Terms terms(rows.problem);
+  for (std::int64_t r = 0; r < padded; ++r) {
+    C* out = s.queries + r / strip * strip * key_dim + r % strip;
+    const bool real = row_begin + r < row_end;
+    const auto query = rows.query(real ? row_begin + r : row_begin);
+    const C scale = real ? query_factor<C>(rows, terms, row_begin + r) : C(0);
+    for (std::int64_t d = 0; d < key_dim; ++d) {
+      out[d * strip] = real ? widen<C>(query.data[d * query.element]) * scale : C(0);
+    }
+    s.state[r] = softmax_state<C, Arch>{};
+    s.weighting[r] = row_weighting<C>{};
+  }
+  for (std::int64_t i = 0; i < padded * value_width; ++i) {
+    s.values[i] = C(0);
   }
 
-  for (std::int64_t r = row_begin; r < row_end; ++r) {
-    const auto& state = s.state[r - row_begin];
-    rows.template finish<C, Arch>(r, state.maximum, simd::sum_lanes<C, Arch>(state.sum),
-                                  s.values + (r - row_begin) * value_width);
+  if (passes == 3) {
+    flash_pass<Terms, C, Arch>(rows, terms, key_pass::maximum, row_begin, row_end, s);
+  }
+  if (passes == 1) {
+    flash_pass<Terms, C, Arch>(rows, terms, key_pass::only, row_begin, row_end, s);
+  } else {
+    flash_pass<Terms, C, Arch>(rows, terms, key_pass::sums, row_begin, row_end, s);
+    for (std::int64_t r = 0; r < row_end - row_begin; ++r) {
+      settle_row<C, Arch>(rows, terms, row_begin + r, passes, s.state[r], s.weighting[r]);
+    }
+    flash_pass<Terms, C, Arch>(rows, terms, key_pass::weights, row_begin, row_end, s);
+  }
+
+  for (std::int64_t r = 0; r < row_end - row_begin; ++r) {
+    const C sum = simd::sum_lanes<C, Arch>(s.state[r].sum);
+    // Passes before the last have brought in the sink, and three passes have divided.
+    const row_total<C> t =
+        passes == 1 ? rows.template total<C, Arch>(row_begin + r, s.state[r].maximum, sum)
+                    : row_total<C>{s.state[r].maximum, sum};
+    const std::int64_t visible = how.mean ? visible_keys(rows, terms, row_begin + r) : 0;
+    const C divisor = passes == 3 ? C(1) : divisor_of(how, t.sum, visible);
+    rows.template finish<C, Arch>(row_begin + r, t, divisor, s.values + r * value_width);
   }
 }
 

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <seqmix/core/context.hpp>
-#include <seqmix/ops/softmax_attention/split_kv.hpp>
+#include <seqmix/ops/softmax_attention/key_outputs.hpp>
+#include <string_view>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -22,6 +23,8 @@ template <class C, class Arch>
 struct attention_plan {
   bool always_tiled = false;
   bool always_split = false;
+  int passes = 1;                         // of the tiled algorithm over the keys
+  const char* lacks = nullptr;            // what is pinned and cannot be
   bool tiles = false;                     // some sequence is tiled
   std::int64_t most_split_rows = 0;       // rows of the largest sequence that is split
   std::int64_t splits = 1;                // granules of the longest sequence that is split
@@ -29,13 +32,17 @@ struct attention_plan {
   std::int64_t* task_begin = nullptr;     // [sequences + 1] first task of each sequence
   std::int64_t* partial_begin = nullptr;  // [sequences + 1] first partial element
   C* partials = nullptr;
+  double* row_lse = nullptr;  // [B, H, T], for key outputs
+  C* key_scores = nullptr;    // [sequences, heads of key outputs, longest]
+  std::int64_t longest = 0;   // keys of a sequence, when key outputs are asked for
   std::byte* worker_scratch = nullptr;
   std::size_t worker_bytes = 0;
   std::size_t bytes = 0;  // of the whole scratch, slack for alignment included
 
   /// With a null base only the sizes are computed.
   attention_plan(const softmax_attention_problem& p, const context& ctx, std::byte* base) noexcept
-      : always_tiled(ctx.pin.algorithm == "tiled"), always_split(ctx.pin.algorithm == "split_kv") {
+      : always_split(ctx.pin.algorithm == "split_kv") {
+    choose(p, ctx.pin.algorithm);
     std::int64_t partial_elements = 0;
     std::int64_t most_tiled_rows = 0;
     for (std::int64_t b = 0; b < p.sequences; ++b) {
@@ -58,6 +65,14 @@ struct attention_plan {
     scratch_layout split;
     const split_scratch<C, Arch> of_split(split, most_split_rows, p.key_dim(), p.value_dim());
     worker_bytes = tiled.bytes() > split.bytes() ? tiled.bytes() : split.bytes();
+    if (p.wants_keys()) {
+      longest = longest_keys(p);
+      row_lse = layout.take<double>(p.q.extents[0] * p.heads() * p.q.extents[1]);
+      key_scores = layout.take<C>(p.sequences * key_output_heads(p) * longest);
+      scratch_layout keys;
+      const key_output_scratch<C, Arch> of_keys(keys, p);
+      worker_bytes = keys.bytes() > worker_bytes ? keys.bytes() : worker_bytes;
+    }
     worker_scratch = layout.take<std::byte>(static_cast<std::int64_t>(worker_bytes) * workers);
     bytes = layout.bytes() + scratch_alignment;
   }
@@ -101,6 +116,24 @@ struct attention_plan {
   }
 
  private:
+  /// What is pinned, if anything, and what the normaliser needs. Passes beyond the first are the
+  /// tiled algorithm's.
+  void choose(const softmax_attention_problem& p, std::string_view pinned) noexcept {
+    const bool softmax = p.normaliser.weights == attention_weights::softmax;
+    const bool reweighted = p.normaliser.sharpen > 0;
+    const bool two = pinned == "two_pass";
+    const bool three = pinned == "three_pass";
+    passes = two || reweighted ? 2 : three ? 3 : 1;
+    always_tiled = pinned == "tiled" || passes > 1;
+    if (!pinned.empty() && !always_tiled && !always_split) {
+      lacks = "the pinned algorithm (it has tiled, split_kv, two_pass and three_pass)";
+    } else if (reweighted && !pinned.empty() && !two) {
+      lacks = "the pinned algorithm for re-weighted softplus, which takes two_pass";
+    } else if ((two || three) && !softmax && !reweighted) {
+      lacks = "two_pass and three_pass for this normaliser, which needs one pass";
+    }
+  }
+
   /// Enough tasks for the workers, but as many rows in each as keep packing cheap. Strips are
   /// anchored at the sequence's first row, so that this choice moves no bits.
   static std::int64_t rows_per_task(const softmax_attention_problem& p, std::int64_t most_rows,

@@ -30,6 +30,11 @@ enum class softmax_attention_feature {
   score_functor,
   mask_functor,
   paged,
+  normaliser,
+  log_length,
+  key_outputs,
+  alibi_index,
+  relative_bias,
 };
 
 constexpr const char* name(softmax_attention_feature f) noexcept {
@@ -51,7 +56,12 @@ constexpr const char* name(softmax_attention_feature f) noexcept {
                                    "bias",
                                    "score_functor",
                                    "mask_functor",
-                                   "paged (a block table)"};
+                                   "paged (a block table)",
+                                   "normaliser (other than softmax)",
+                                   "log_length",
+                                   "key_outputs",
+                                   "alibi (indexes to measure distance between)",
+                                   "relative_bias"};
   return names[static_cast<int>(f)];
 }
 
@@ -80,10 +90,16 @@ struct softmax_attention_problem {
   bool causal = false;
   attention_window window;
   std::int64_t sink_tokens = 0;
-  any_view<1> sink_logits;   // [H]; not given: none
-  double softcap = 0;        // 0: none
-  any_view<1> alibi_slopes;  // [H]; not given: none
-  any_view<4> bias;          // [B, H, T, S], packed [sequences, H, longest q, longest k]
+  any_view<1> sink_logits;            // [H]; not given: none
+  double softcap = 0;                 // 0: none
+  any_view<1> alibi_slopes;           // [H]; not given: none
+  any_view<4> bias;                   // [B, H, T, S], packed [sequences, H, longest q, longest k]
+  alibi_index alibi;                  // [B, T], [B, S]; not given: distance in rows
+  relative_bias_table relative_bias;  // [B, H, T, R], packed as bias is; not given: none
+  attention_normaliser normaliser;
+  bool log_length = false;
+  attention_key_outputs key_outputs;
+  any_out<3> row_lse;  // the library's own log-sum-exps, f64, when key outputs need them
   // The caller's functors, whose types the implementation knows.
   const void* score = nullptr;
   const void* mask = nullptr;
@@ -95,6 +111,9 @@ struct softmax_attention_problem {
   /// Keys that a sequence which is not packed has room for.
   constexpr std::int64_t key_capacity() const noexcept {
     return paged() ? block_table.extents[1] * page : k.extents[1];
+  }
+  constexpr bool wants_keys() const noexcept {
+    return key_outputs.scores.given() || key_outputs.top.given();
   }
   constexpr std::int64_t heads() const noexcept { return q.extents[2]; }
   constexpr std::int64_t kv_heads() const noexcept { return k.extents[2]; }

@@ -3,10 +3,10 @@
 
 #include <cmath>
 #include <numbers>
-#include <seqmix/common/online_softmax.hpp>
 #include <seqmix/ops/softmax_attention/pack.hpp>
 #include <seqmix/ops/softmax_attention/problem.hpp>
 #include <seqmix/ops/softmax_attention/typed.hpp>
+#include <seqmix/ops/softmax_attention/weights.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -60,6 +60,14 @@ struct row_geometry {
   SEQMIX_ALWAYS_INLINE key_ranges visible(std::int64_t r) const noexcept {
     return sequence.mask.row(r / group);
   }
+  /// Row r's query head.
+  SEQMIX_ALWAYS_INLINE std::int64_t head_of(std::int64_t r) const noexcept {
+    return kv_head * group + r % group;
+  }
+  /// The place of row r's query among the keys.
+  SEQMIX_ALWAYS_INLINE std::int64_t place_of_row(std::int64_t r) const noexcept {
+    return r / group + sequence.mask.keys - sequence.mask.queries;
+  }
 };
 
 /// The same with the tensors' element types: what packing and writing need. Kernels between the two
@@ -73,9 +81,8 @@ struct query_rows : row_geometry {
       : row_geometry(p, which, head), tensors(p) {}
 
   SEQMIX_ALWAYS_INLINE strided_rows<TQ> query(std::int64_t r) const noexcept {
-    return {
-        &tensors.q(sequence.batch, sequence.q_begin + r / group, kv_head * group + r % group, 0), 0,
-        tensors.q.stride(3)};
+    return {&tensors.q(sequence.batch, sequence.q_begin + r / group, head_of(r), 0), 0,
+            tensors.q.stride(3)};
   }
   /// How many keys lie at one stride from key `from` on: those left in the sequence, or in the
   /// page.
@@ -108,39 +115,39 @@ struct query_rows : row_geometry {
     }
   }
 
-  /// What queries are multiplied by when they are packed: scores then are exponents of two.
-  template <class C>
-  SEQMIX_ALWAYS_INLINE C query_factor() const noexcept {
-    return static_cast<C>(problem.scale * std::numbers::log2e);
+  /// Row r's sums with its sink logit: one more key, without a value, that enters once, here.
+  template <class C, class Arch>
+  SEQMIX_ALWAYS_INLINE row_total<C> total(std::int64_t r, C maximum, C sum) const noexcept {
+    row_total<C> t{maximum, sum};
+    if (problem.sink_logits.given()) {
+      const C sink =
+          real_at<C>(problem.sink_logits, head_of(r)) * static_cast<C>(std::numbers::log2e);
+      t.maximum = sink > maximum ? sink : maximum;
+      t.shrink = exp2_of<C, Arch>(maximum - softmax_reference(t.maximum));
+      t.sum = sum * t.shrink + exp2_of<C, Arch>(sink - softmax_reference(t.maximum));
+    }
+    return t;
   }
 
-  /// Writes the results of row r from its weight sum and its accumulated values, which are padded
-  /// to a whole register.
+  /// Writes the results of row r from its accumulated values, which are padded to a whole register,
+  /// and what they are divided by: zeros when that is zero.
   template <class C, class Arch>
-  SEQMIX_ALWAYS_INLINE void finish(std::int64_t r, C maximum, C sum,
+  SEQMIX_ALWAYS_INLINE void finish(std::int64_t r, row_total<C> t, C divisor,
                                    const C* values) const noexcept {
     using V = simd::vec<C, Arch>;
     const std::int64_t token = sequence.q_begin + r / group;
-    const std::int64_t head = kv_head * group + r % group;
-    TO* out = &tensors.o(sequence.batch, token, head, 0);
+    TO* out = &tensors.o(sequence.batch, token, head_of(r), 0);
     const std::int64_t dim = problem.value_dim();
-    C shrink(1);
-    if (problem.sink_logits.given()) {
-      // One more key, without a value: it enters once, here.
-      const C sink = real_at<C>(problem.sink_logits, head) * static_cast<C>(std::numbers::log2e);
-      const C before = maximum;
-      maximum = sink > maximum ? sink : maximum;
-      shrink = exp2_of<C, Arch>(before - softmax_reference(maximum));
-      sum = sum * shrink + exp2_of<C, Arch>(sink - softmax_reference(maximum));
-    }
     for (std::int64_t c = 0; c < dim; c += simd::lanes<C, Arch>) {
-      const V value = sum == C(0) ? V(C(0)) : V::load_unaligned(values + c) * V(shrink) / V(sum);
+      const V value =
+          divisor == C(0) ? V(C(0)) : V::load_unaligned(values + c) * V(t.shrink) / V(divisor);
       simd::store_strided<C, Arch>(value, out, tensors.o.stride(3), c, dim);
     }
     // With no weight at all the logarithm gives minus infinity, as it must.
-    write_lse(problem.lse, sequence.batch, head, token,
-              static_cast<double>(softmax_reference(maximum)) * std::numbers::ln2 +
-                  std::log(static_cast<double>(sum)));
+    const double lse = static_cast<double>(softmax_reference(t.maximum)) * std::numbers::ln2 +
+                       std::log(static_cast<double>(t.sum));
+    write_lse(problem.lse, sequence.batch, head_of(r), token, lse);
+    write_lse(problem.row_lse, sequence.batch, head_of(r), token, lse);
   }
 };
 
@@ -200,11 +207,10 @@ SEQMIX_ALWAYS_INLINE block_cover cover(const row_geometry& rows, std::int64_t fi
   return hull;
 }
 
-/// Scores of keys [from, to), of which row sees `c` only: the others become minus infinity.
+/// Scores of keys [from, to), of which row sees `c` only: the others become `hidden`.
 template <class C>
 SEQMIX_ALWAYS_INLINE void mask_scores(C* score, clipped_ranges c, std::int64_t from,
-                                      std::int64_t to) noexcept {
-  constexpr C hidden = -std::numeric_limits<C>::infinity();
+                                      std::int64_t to, C hidden) noexcept {
   const std::int64_t gap_end = c.end > c.begin ? c.begin : to;
   for (std::int64_t j = c.sink_end > from ? c.sink_end : from; j < gap_end; ++j) {
     score[j - from] = hidden;

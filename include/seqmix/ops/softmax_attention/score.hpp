@@ -20,7 +20,7 @@ struct score_context {
 };
 
 /// A functor `float f(float score, const score_context& at)` that changes a score, after
-/// softcap, ALiBi and bias and before masks and softmax see it. It may be called for pairs that a
+/// softcap, ALiBi and biases and before masks and softmax see it. It may be called for pairs that a
 /// mask hides, and more than once for a pair; the pair is always one of the sequence's. Trivially
 /// copyable, so that it can travel to a GPU; there its operator() is SEQMIX_HOST_DEVICE.
 template <class F>

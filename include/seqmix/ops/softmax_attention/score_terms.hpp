@@ -12,7 +12,7 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// Where the bias of query row i of a sequence and head begins, and its stride along the keys.
+/// Where the bias of query row i of a sequence and head begins, and its stride along the last axis.
 /// Axes of extent 1 serve every index.
 struct bias_row {
   std::int64_t offset;
@@ -26,8 +26,59 @@ struct bias_row {
         step(bias.extents[3] == 1 ? 0 : bias.strides[3]) {}
 };
 
-/// What happens to scores between the product and the mask: softcap, ALiBi, bias, in this order.
-/// Scores are exponents of two.
+/// An index that ALiBi measures from: integers keep all their bits.
+struct alibi_origin {
+  bool whole = false;
+  std::int64_t integer = 0;
+  double real = 0;
+
+  SEQMIX_ALWAYS_INLINE alibi_origin(const any_view<2>& v, std::int64_t i, std::int64_t j) noexcept {
+    with_number_elements(v.data, v.type, [&](const auto* data) __attribute__((always_inline)) {
+      const auto x = data[(v.extents[0] == 1 ? 0 : i) * v.strides[0] + j * v.strides[1]];
+      if constexpr (std::is_integral_v<decltype(x)>) {
+        whole = true;
+        integer = x;
+      }
+      real = widen<double>(x);
+    });
+  }
+
+  /// The distance to the index g, rounded once. Integers of 64 bits differ by 64 bits without sign.
+  template <class C, class T>
+  SEQMIX_ALWAYS_INLINE C distance(T g) const noexcept {
+    if constexpr (std::is_integral_v<T>) {
+      if (whole) {
+        const auto difference =
+            static_cast<std::uint64_t>(integer) - static_cast<std::uint64_t>(std::int64_t{g});
+        return static_cast<C>(integer < g ? 0 - difference : difference);
+      }
+    }
+    return static_cast<C>(std::fabs(real - widen<double>(g)));
+  }
+};
+
+/// Entries clamp(first - lane, 0, last) of a row: a table by distance, read along the keys.
+template <class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> load_clamped(const T* row, std::int64_t step,
+                                                     std::int64_t first,
+                                                     std::int64_t last) noexcept {
+  constexpr int w = simd::lanes<C, Arch>;
+  if (first <= 0 || first - (w - 1) >= last) {
+    return simd::vec<C, Arch>(widen<C>(row[(first <= 0 ? 0 : last) * step]));
+  }
+  if (first <= last && first - (w - 1) >= 0) {
+    return simd::load_strided<C, Arch>(row + first * step, -step, 0, w);
+  }
+  alignas(64) C lane[w];
+  for (std::int64_t i = 0; i < w; ++i) {
+    const std::int64_t at = first - i < 0 ? 0 : first - i < last ? first - i : last;
+    lane[i] = widen<C>(row[at * step]);
+  }
+  return simd::vec<C, Arch>::load_aligned(lane);
+}
+
+/// What happens to scores between the product and the mask: softcap, ALiBi, bias, and the bias by
+/// distance, in this order. Scores are exponents of two.
 template <class C, class Arch>
 struct score_terms {
   using V = simd::vec<C, Arch>;
@@ -39,7 +90,8 @@ struct score_terms {
   bool any;  ///< there is something to apply
 
   SEQMIX_ALWAYS_INLINE explicit score_terms(const softmax_attention_problem& p) noexcept
-      : problem(p), any(p.softcap > 0 || p.alibi_slopes.given() || p.bias.given()) {}
+      : problem(p),
+        any(p.softcap > 0 || p.alibi_slopes.given() || p.bias.given() || p.relative_bias.given()) {}
 
   /// Row r's scores of keys [from, to), a multiple of the lanes. The sequence's keys may end
   /// sooner: what is there then does not matter.
@@ -47,6 +99,7 @@ struct score_terms {
              std::int64_t to) const noexcept {
     const std::int64_t token = r / rows.group;
     const std::int64_t head = rows.kv_head * rows.group + r % rows.group;
+    const std::int64_t diagonal = token + rows.sequence.mask.keys - rows.sequence.mask.queries;
     if (problem.softcap > 0) {
       const V cap(static_cast<C>(problem.softcap * std::numbers::log2e));
       const V inverse(static_cast<C>(1 / (problem.softcap * std::numbers::log2e)));
@@ -54,9 +107,10 @@ struct score_terms {
         (cap * xsimd::tanh(V::load_aligned(score + j) * inverse)).store_aligned(score + j);
       }
     }
-    if (problem.alibi_slopes.given()) {
-      const V slope(real_at<C>(problem.alibi_slopes, head) * static_cast<C>(std::numbers::log2e));
-      const std::int64_t diagonal = token + rows.sequence.mask.keys - rows.sequence.mask.queries;
+    if (problem.alibi.given()) {
+      subtract_distances(rows, token, head, score, from, to);
+    } else if (problem.alibi_slopes.given()) {
+      const V slope(slope_of(head));
       alignas(64) C steps[w];
       for (int i = 0; i < w; ++i) {
         steps[i] = static_cast<C>(i);
@@ -81,6 +135,47 @@ struct score_terms {
             }
           });
     }
+    if (problem.relative_bias.given()) {
+      const any_view<4>& values = problem.relative_bias.values;
+      const bias_row at(values, rows.index, head, token);
+      const std::int64_t first = diagonal + problem.relative_bias.origin - from;
+      const V unit(static_cast<C>(std::numbers::log2e));
+      with_real_elements(
+          values.data, values.type, [&](const auto* data) __attribute__((always_inline)) {
+            for (std::int64_t j = 0; j < to - from; j += w) {
+              const V bias = load_clamped<C, Arch>(data + at.offset, at.step, first - j,
+                                                   values.extents[3] - 1);
+              xsimd::fma(bias, unit, V::load_aligned(score + j)).store_aligned(score + j);
+            }
+          });
+    }
+  }
+
+ private:
+  SEQMIX_ALWAYS_INLINE C slope_of(std::int64_t head) const noexcept {
+    return real_at<C>(problem.alibi_slopes, head) * static_cast<C>(std::numbers::log2e);
+  }
+
+  /// ALiBi between indexes. There are none for keys past the sequence's last.
+  void subtract_distances(const row_geometry& rows, std::int64_t token, std::int64_t head, C* score,
+                          std::int64_t from, std::int64_t to) const noexcept {
+    const attention_sequence& s = rows.sequence;
+    const any_view<2>& key = problem.alibi.key;
+    const alibi_origin origin(problem.alibi.query, s.batch, s.q_begin + token);
+    const V slope(slope_of(head));
+    const std::int64_t keys = (s.mask.keys < to ? s.mask.keys : to) - from;
+    with_number_elements(key.data, key.type, [&](const auto* data) __attribute__((always_inline)) {
+      const auto* index = data + (key.extents[0] == 1 ? 0 : s.batch) * key.strides[0] +
+                          (s.k_begin + from) * key.strides[1];
+      for (std::int64_t j = 0; j < keys; j += w) {
+        alignas(64) C distance[w] = {};
+        for (std::int64_t i = 0; i < w && j + i < keys; ++i) {
+          distance[i] = origin.distance<C>(index[(j + i) * key.strides[1]]);
+        }
+        xsimd::fnma(slope, V::load_aligned(distance), V::load_aligned(score + j))
+            .store_aligned(score + j);
+      }
+    });
   }
 };
 

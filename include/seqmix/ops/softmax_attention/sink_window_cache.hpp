@@ -180,7 +180,8 @@ class sink_window_cache {
     all.sink_logits = options.sink_logits;
     all.lse = options.lse;
     softmax_attention_problem p = detail::describe_attention(q, k, v, o, all, {});
-    return renamed(detail::check_attention<Arch>(p, all, {}), "", "");
+    detail::check_attention(c, p, all, {});
+    return c.result();
   }
 
   /// What every part of an attention gets. Sink logits are not among it: they enter once.

@@ -85,6 +85,21 @@ struct dense_rows {
   std::int64_t step;
 };
 
+/// Writes `hidden` over row r's scores of the keys [begin, padded) that it does not see, and of
+/// those from `end` on, which are none.
+template <class C, class Terms>
+SEQMIX_ALWAYS_INLINE void hide_unseen(const row_geometry& rows, const Terms& terms, block_cover c,
+                                      std::int64_t r, C* score, std::int64_t begin,
+                                      std::int64_t end, std::int64_t padded, C hidden) noexcept {
+  const clipped_ranges seen(rows.visible(r), begin, end);
+  mask_scores(score, seen, begin, padded, hidden);
+  if constexpr (Terms::masks) {
+    if (c.functor) {
+      hide_scores(rows, terms, r, score, seen, begin, hidden);
+    }
+  }
+}
+
 /// `Rows` rows against the keys [begin, end) of one block; `keys` and `values` start at begin.
 template <int Rows, class C, class Arch, class Terms, class K, class V, class F>
 void split_strip(const row_geometry& rows, const Terms& terms, const split_scratch<C, Arch>& s,
@@ -108,14 +123,11 @@ void split_strip(const row_geometry& rows, const Terms& terms, const split_scrat
       if (terms.any) {
         terms.apply(rows, first + r, score, begin, begin + padded);
       }
-      const clipped_ranges seen(rows.visible(first + r), begin, end);
-      mask_scores(score, seen, begin, begin + padded);
-      if constexpr (Terms::masks) {
-        if (c.functor) {
-          hide_scores(rows, terms, first + r, score, seen, begin);
-        }
-      }
-      factor[r] = online_softmax<C, Arch>(score, padded, s.state[first + r]);
+      const auto hide = [&](C hidden) __attribute__((always_inline)) {
+        hide_unseen(rows, terms, c, first + r, score, begin, end, begin + padded, hidden);
+      };
+      factor[r] = weigh<C, Arch>(rows.problem.normaliser, key_pass::only, score, padded,
+                                 s.state[first + r], row_weighting<C>{}, hide);
     }
   }
   for (std::int64_t c0 = 0; c0 < s.value_width; c0 += columns) {
@@ -169,19 +181,25 @@ void split_block(const row_geometry& rows, const Terms& terms, const split_scrat
   }
 }
 
-/// Scaled queries, empty states.
-template <class C, class Arch, class Q>
-void start_split(const Q& rows, const split_scratch<C, Arch>& s) noexcept {
-  constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
-  const std::int64_t padded = round_up(rows.count(), strip);
-  const C scale = rows.template query_factor<C>();
-  for (std::int64_t r = 0; r < rows.count(); ++r) {
+/// `count` scaled queries from row `first` on.
+template <class C, class Arch, class Rows, class Terms>
+void copy_queries(const Rows& rows, const Terms& terms, std::int64_t first, std::int64_t count,
+                  std::int64_t width, C* out) noexcept {
+  for (std::int64_t r = first; r < first + count; ++r, out += width) {
     const auto query = rows.query(r);
-    for (std::int64_t d = 0; d < s.key_width; ++d) {
-      s.queries[r * s.key_width + d] =
-          d < rows.problem.key_dim() ? widen<C>(query.data[d * query.element]) * scale : C(0);
+    const C scale = query_factor<C>(rows, terms, r);
+    for (std::int64_t d = 0; d < width; ++d) {
+      out[d] = d < rows.problem.key_dim() ? widen<C>(query.data[d * query.element]) * scale : C(0);
     }
   }
+}
+
+/// Scaled queries, empty states.
+template <class C, class Arch, class Rows, class Terms>
+void start_split(const Rows& rows, const Terms& terms, const split_scratch<C, Arch>& s) noexcept {
+  constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
+  const std::int64_t padded = round_up(rows.count(), strip);
+  copy_queries<C, Arch>(rows, terms, 0, rows.count(), s.key_width, s.queries);
   for (std::int64_t r = 0; r < padded; ++r) {
     s.state[r] = softmax_state<C, Arch>{};
   }
@@ -207,7 +225,7 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
   const bool in_place = rows.tensors.k.stride(3) == 1 && s.key_width == key_dim &&
                         rows.tensors.v.stride(3) == 1 && s.value_width == value_dim;
   const Terms terms(rows.problem);
-  start_split(rows, s);
+  start_split(rows, terms, s);
 
   for (std::int64_t from = begin; from < end; from += split_kv_block) {
     const std::int64_t to = from + split_kv_block < end ? from + split_kv_block : end;
@@ -251,12 +269,23 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
   }
 }
 
-/// Writes the results of a sequence that one granule holds whole.
-template <class C, class Arch, class Q>
-void finish_split(const Q& rows, const split_scratch<C, Arch>& s) noexcept {
+/// Writes the results of row r from what all its keys add up to.
+template <class Terms, class C, class Arch, class Rows>
+void finish_split_row(const Rows& rows, std::int64_t r, C maximum, C sum,
+                      const C* values) noexcept {
+  const attention_normaliser& how = rows.problem.normaliser;
+  const row_total<C> t = rows.template total<C, Arch>(r, maximum, sum);
+  const std::int64_t visible = how.mean ? visible_keys(rows, Terms(rows.problem), r) : 0;
+  rows.template finish<C, Arch>(r, t, divisor_of(how, t.sum, visible), values);
+}
+
+/// The same for all rows of a sequence that one granule holds whole.
+template <class Terms, class C, class Arch, class Rows>
+void finish_split(const Rows& rows, const split_scratch<C, Arch>& s) noexcept {
   for (std::int64_t r = 0; r < rows.count(); ++r) {
-    rows.template finish<C, Arch>(r, s.state[r].maximum, simd::sum_lanes<C, Arch>(s.state[r].sum),
-                                  s.values + r * s.value_width);
+    finish_split_row<Terms, C, Arch>(rows, r, s.state[r].maximum,
+                                     simd::sum_lanes<C, Arch>(s.state[r].sum),
+                                     s.values + r * s.value_width);
   }
 }
 

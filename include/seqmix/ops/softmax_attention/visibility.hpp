@@ -16,6 +16,9 @@ struct key_ranges {
   constexpr bool contains(std::int64_t key) const noexcept {
     return key < sink_end || (key >= begin && key < end);
   }
+  constexpr std::int64_t count() const noexcept {
+    return sink_end + (end > begin ? end - begin : 0);
+  }
 };
 
 /// The mask of one sequence: causal, window and sink tokens as index arithmetic.
