@@ -115,18 +115,14 @@ class sink_window_cache {
  private:
   static constexpr const char* name = "sink_window_cache";
 
-  /// What an operator called from here reports, as this class's own.
-  static detail::violation renamed(const detail::violation& v, const std::string& prefix,
-                                   const std::string& replacement) {
-    if (!v) {
-      return {};
+  /// What `rope` says of its options, as said of this class's.
+  static detail::violation about_rope(const detail::violation& v) {
+    const std::string options = "options.";
+    if (!v || v->argument().compare(0, options.size(), options) != 0) {
+      return v;
     }
-    const std::string& argument = v->argument();
-    return error(name,
-                 argument.compare(0, prefix.size(), prefix) == 0
-                     ? replacement + argument.substr(prefix.size())
-                     : argument,
-                 v->expected(), v->actual());
+    return error(name, options + "rope." + v->argument().substr(options.size()), v->expected(),
+                 v->actual());
   }
 
   static detail::sink_window_sizes checked(detail::sink_window_sizes n, const rope_options& turn) {
@@ -149,7 +145,7 @@ class sink_window_cache {
       rope_problem p;  // of no token
       p.x = tensor_view<const float, 4>(nullptr, index_list<4>(0, 0, n.kv_heads, n.key_dim));
       p.o = tensor_view<float, 4>(nullptr, index_list<4>(0, 0, n.kv_heads, n.key_dim));
-      broken = renamed(detail::check_rope<Arch>(p, turn, false), "options.", "options.rope.");
+      broken = about_rope(detail::check_rope<Arch>(p, turn, false));
     }
     if (broken) {
       n = {0, 0, 0, 0, 0, 1, 0, 1};

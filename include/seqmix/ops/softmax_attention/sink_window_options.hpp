@@ -24,8 +24,9 @@ struct sink_window_options {
 };
 
 /// Options of one `sink_window_cache::attend`, with the meaning that they have for
-/// `softmax_attention`. Its other options cannot be given: what is seen is the cache's to say, and
-/// biases by position have none to go by. Members are only ever appended.
+/// `softmax_attention`. Its other options cannot be given: what is seen is the cache's to say,
+/// biases by position have none to go by, and only softmax's parts merge. Members are only ever
+/// appended.
 struct sink_window_attend_options {
   std::optional<double> scale{};  ///< multiplies q.k; D^-0.5 when absent
   any_view<1> sink_logits{};      ///< [H], one more logit per head in the denominator
