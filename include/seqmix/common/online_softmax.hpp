@@ -58,7 +58,7 @@ SEQMIX_ALWAYS_INLINE C online_softmax(C* score, std::int64_t n,
     weight.store_aligned(score + j);
     sum += weight;
   }
-  state.sum = xsimd::fma(state.sum, V(factor), sum);
+  state.sum = simd::fma(state.sum, V(factor), sum);
   return factor;
 }
 

@@ -55,8 +55,9 @@ SEQMIX_ALWAYS_INLINE void dot_tile(const C* queries, std::int64_t query_step, co
     });
     unroll<columns>([&](auto c) __attribute__((always_inline)) {
       const vec<C, Arch> key = load<C, Arch>(keys[c] + d);
+      // The key goes first: it streams, and compilers read a second factor again for each row.
       unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-        acc[r * columns + c] = xsimd::fma(query[r], key, acc[r * columns + c]);
+        acc[r * columns + c] = simd::fma(key, query[r], acc[r * columns + c]);
       });
     });
   }

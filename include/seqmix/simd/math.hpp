@@ -3,7 +3,7 @@
 
 #include <bit>
 #include <cstdint>
-#include <seqmix/simd/arch.hpp>
+#include <seqmix/simd/fma.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -53,7 +53,7 @@ SEQMIX_ALWAYS_INLINE vec<C, Arch> exp2(vec<C, Arch> x) noexcept {
   const V r = x - (shifted - V(constants::rounder));
   V p(constants::polynomial[0]);
   for (std::size_t i = 1; i < std::size(constants::polynomial); ++i) {
-    p = xsimd::fma(p, r, V(constants::polynomial[i]));
+    p = simd::fma(p, r, V(constants::polynomial[i]));
   }
   // A product, not an addition to p's exponent bits: NaN survives it.
   const I exponent = (std::bit_cast<I>(shifted) + I(constants::bias)) << constants::mantissa;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <seqmix/simd/fma.hpp>
 #include <seqmix/simd/load.hpp>
 #include <type_traits>
 #include <utility>
@@ -45,7 +46,7 @@ SEQMIX_ALWAYS_INLINE void multiply_add(vec<C, Arch> (&acc)[Rows][Width], const C
     unroll<Rows>([&](auto r) __attribute__((always_inline)) {
       const V left(a[r * a_row]);
       unroll<Width>([&](auto c) __attribute__((always_inline)) {
-        acc[r][c] = xsimd::fma(left, right[c], acc[r][c]);
+        acc[r][c] = simd::fma(left, right[c], acc[r][c]);
       });
     });
     a += a_step;

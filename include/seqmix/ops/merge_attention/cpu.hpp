@@ -5,6 +5,7 @@
 #include <seqmix/core/workspace.hpp>
 #include <seqmix/dispatch/oracle.hpp>
 #include <seqmix/ops/merge_attention/naive.hpp>
+#include <seqmix/simd/fma.hpp>
 #include <seqmix/simd/load.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -79,8 +80,8 @@ struct merge_attention_cpu {
       for (std::int64_t part = 0; part < p.parts(); ++part) {
         if (row.lse(part) != none) {  // a part that saw nothing may hold anything
           row.values(part, [&](const auto* v, std::int64_t stride) {
-            acc = xsimd::fma(V(weights[part]),
-                             simd::load_strided<C, Arch>(v, stride, c, o.extent(3)), acc);
+            acc = simd::fma(V(weights[part]),
+                            simd::load_strided<C, Arch>(v, stride, c, o.extent(3)), acc);
           });
         }
       }

@@ -142,7 +142,7 @@ struct output_norm_cpu {
     }
     const C squares = sum(step, [&](V a, std::int64_t d) __attribute__((always_inline)) {
       const V centred = V::load_aligned(row + d) - V(shift);
-      return xsimd::fma(centred, centred, a);
+      return simd::fma(centred, centred, a);
     });
     if constexpr (std::is_same_v<C, float>) {
       if (!(squares >= 0x1p-100f && squares <= 0x1p100f)) {

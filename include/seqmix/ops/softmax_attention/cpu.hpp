@@ -81,8 +81,8 @@ struct flash_attention_cpu {
         const std::int64_t to = from + split_kv_block < keys ? from + split_kv_block : keys;
         const key_output_scratch<C, Arch> s = scratch_of(worker);
         sum_key_weights<terms_type, C, Arch>(rows, from, to, s);
-        store_key_weights(rows, from, to, s.sums, plan.key_scores + b * heads * plan.longest,
-                          plan.longest);
+        store_key_weights<C, Arch>(rows, from, to, s.sums,
+                                   plan.key_scores + b * heads * plan.longest, plan.longest);
       }
     };
     ctx.executor.run(p.sequences * p.kv_heads() * blocks, sum_block);
@@ -90,11 +90,11 @@ struct flash_attention_cpu {
       const std::int64_t b = index / heads;
       const C* scores = plan.key_scores + index * plan.longest;
       if (p.key_outputs.scores.given()) {
-        write_key_scores(p, b, index % heads, scores);
+        write_key_scores<C, Arch>(p, b, index % heads, scores);
       }
       if (p.key_outputs.top.given()) {
-        select_top(scores, sequence_at(p, b).mask.keys, scratch_of(worker).best,
-                   p.key_outputs.top.extents[2], p.key_outputs.top, b, index % heads);
+        select_top<C, Arch>(scores, sequence_at(p, b).mask.keys, scratch_of(worker).best,
+                            p.key_outputs.top.extents[2], p.key_outputs.top, b, index % heads);
       }
     };
     ctx.executor.run(p.sequences * heads, write_head);

@@ -73,7 +73,7 @@ SEQMIX_ALWAYS_INLINE void add_runs(std::int64_t origin, const C* weights, const 
                                           values + (begin - origin) * step, step, end - begin);
   });
   simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
-    xsimd::fma(V::load_aligned(out + c * w), V(factor), acc[0][c]).store_aligned(out + c * w);
+    simd::fma(V::load_aligned(out + c * w), V(factor), acc[0][c]).store_aligned(out + c * w);
   });
 }
 
@@ -204,7 +204,7 @@ SEQMIX_ALWAYS_INLINE void add_block(const C* weights, const B* values, std::int6
   simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
     simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
       C* at = out + r * out_step + c * w;
-      xsimd::fma(V::load_aligned(at), V(factor[r]), acc[r][c]).store_aligned(at);
+      simd::fma(V::load_aligned(at), V(factor[r]), acc[r][c]).store_aligned(at);
     });
   });
 }

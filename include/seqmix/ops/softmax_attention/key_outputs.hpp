@@ -104,7 +104,7 @@ void sum_key_weights(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t from, 
 }
 
 /// One block's sums to the rows of scores, [heads][longest], of one sequence.
-template <class C>
+template <class C, class Arch>
 void store_key_weights(const row_geometry& rows, std::int64_t from, std::int64_t to, const C* sums,
                        C* scores, std::int64_t longest) noexcept {
   const attention_key_outputs& out = rows.problem.key_outputs;
@@ -130,7 +130,7 @@ void store_key_weights(const row_geometry& rows, std::int64_t from, std::int64_t
 
 /// The keys with the largest scores, in falling order, the lower index first where scores are
 /// equal; -1 behind the last key that has any weight. NaN counts as none.
-template <class C>
+template <class C, class Arch>
 void select_top(const C* scores, std::int64_t keys, std::int64_t* best, std::int64_t most,
                 const any_out<3>& top, std::int64_t sequence, std::int64_t head) noexcept {
   const auto ahead = [scores](std::int64_t a, std::int64_t b) {
@@ -164,7 +164,7 @@ void select_top(const C* scores, std::int64_t keys, std::int64_t* best, std::int
 }
 
 /// One row of scores to the caller's tensor, zeros behind the last key in use.
-template <class C>
+template <class C, class Arch>
 void write_key_scores(const softmax_attention_problem& p, std::int64_t b, std::int64_t head,
                       const C* scores) noexcept {
   const any_out<3>& out = p.key_outputs.scores;

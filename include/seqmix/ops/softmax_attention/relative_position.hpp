@@ -78,7 +78,7 @@ struct relative_logits {
       for (std::int64_t d = 0; d < channels; d += w) {
         const V x = simd::load_strided<C, Arch>(row, r.stride(2), d, channels);
         simd::unroll<tokens>([&](auto i) __attribute__((always_inline)) {
-          sum[i] = xsimd::fma(V::load_unaligned(query[i] + d), x, sum[i]);
+          sum[i] = simd::fma(V::load_unaligned(query[i] + d), x, sum[i]);
         });
       }
       for (std::int64_t i = 0; i < count; ++i) {

@@ -118,7 +118,7 @@ struct score_terms {
       const V step = V::load_aligned(steps);
       for (std::int64_t j = 0; j < to - from; j += w) {
         const V distance = xsimd::abs(V(static_cast<C>(diagonal - from - j)) - step);
-        xsimd::fnma(slope, distance, V::load_aligned(score + j)).store_aligned(score + j);
+        simd::fnma(slope, distance, V::load_aligned(score + j)).store_aligned(score + j);
       }
     }
     if (problem.bias.given()) {
@@ -131,7 +131,7 @@ struct score_terms {
             const auto* row = data + at.offset + from * at.step;
             for (std::int64_t j = 0; j < to - from && j < keys; j += w) {
               const V bias = simd::load_strided<C, Arch>(row, at.step, j, keys);
-              xsimd::fma(bias, unit, V::load_aligned(score + j)).store_aligned(score + j);
+              simd::fma(bias, unit, V::load_aligned(score + j)).store_aligned(score + j);
             }
           });
     }
@@ -145,7 +145,7 @@ struct score_terms {
             for (std::int64_t j = 0; j < to - from; j += w) {
               const V bias = load_clamped<C, Arch>(data + at.offset, at.step, first - j,
                                                    values.extents[3] - 1);
-              xsimd::fma(bias, unit, V::load_aligned(score + j)).store_aligned(score + j);
+              simd::fma(bias, unit, V::load_aligned(score + j)).store_aligned(score + j);
             }
           });
     }
@@ -172,7 +172,7 @@ struct score_terms {
         for (std::int64_t i = 0; i < w && j + i < keys; ++i) {
           distance[i] = origin.distance<C>(index[(j + i) * key.strides[1]]);
         }
-        xsimd::fnma(slope, V::load_aligned(distance), V::load_aligned(score + j))
+        simd::fnma(slope, V::load_aligned(distance), V::load_aligned(score + j))
             .store_aligned(score + j);
       }
     });
