@@ -3,9 +3,18 @@
 
 // Everything but the opt-in headers: <seqmix/openmp.hpp> and <seqmix/interop/...>.
 #include <seqmix/core/version.hpp>
+#include <seqmix/ops/delta_rule/delta_rule.hpp>
+#include <seqmix/ops/dplr_delta_rule/dplr_delta_rule.hpp>
+#include <seqmix/ops/gated_delta_rule/gated_delta_rule.hpp>
+#include <seqmix/ops/gated_linear_attention/gated_linear_attention.hpp>
+#include <seqmix/ops/kda/kda.hpp>
+#include <seqmix/ops/lightning_attention/lightning_attention.hpp>
+#include <seqmix/ops/linear_attention/linear_attention.hpp>
 #include <seqmix/ops/merge_attention/merge_attention.hpp>
 #include <seqmix/ops/output_norm/output_norm.hpp>
+#include <seqmix/ops/retention/retention.hpp>
 #include <seqmix/ops/rope/rope.hpp>
+#include <seqmix/ops/rwkv7/rwkv7.hpp>
 #include <seqmix/ops/softmax_attention/alibi.hpp>
 #include <seqmix/ops/softmax_attention/kv_cache.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <seqmix/core/checks.hpp>
+#include <seqmix/ops/matrix_recurrence/problem.hpp>
+#include <string>
+#include <utility>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// The largest key and value dimension that is supported and tested.
+inline constexpr std::int64_t largest_state_dim = 512;
+
+template <class Tag>
+void check_real(contract<Tag>& c, const char* argument, scalar_type type) {
+  c.require(type != scalar_type::i32 && type != scalar_type::i64, argument,
+            "element type f32, f64, f16 or bf16", name(type));
+}
+
+template <class Tag>
+void check_recurrence_shapes(contract<Tag>& c, const matrix_recurrence_problem& p) {
+  const auto [B, T, H, K] = p.q.extents;
+  const std::int64_t HV = p.v.extents[2];
+  const std::int64_t V = p.v.extents[3];
+  c.tensor("q", p.q).tensor("k", p.k).tensor("v", p.v).tensor("o", p.o);
+  c.in_range("q.extent(K)", K, 1, largest_state_dim);
+  c.in_range("v.extent(V)", V, 1, largest_state_dim);
+  c.shape("k", p.k, p.q.extents, "[B, T, H, K]");
+  c.shape("v", p.v, {B, T, HV, V}, "[B, T, HV, V]");
+  c.shape("o", p.o, p.v.extents, "[B, T, HV, V]");
+  if (H == 0 ? HV != 0 : HV % H != 0) {
+    c.fail("v.extent(HV)", "a multiple of H = " + std::to_string(H), std::to_string(HV));
+  }
+}
+
+/// A gate, a strength or a low-rank factor: [B, T, HV, last] with `last` one of two extents.
+template <class Tag>
+void check_token_input(contract<Tag>& c, const char* argument, const char* letters,
+                       const any_view<4>& x, const matrix_recurrence_problem& p, std::int64_t last,
+                       std::int64_t or_last) {
+  std::array<std::int64_t, 4> expected = p.v.extents;
+  expected[3] = x.extents[3] == or_last ? or_last : last;
+  c.tensor(argument, x).shape(argument, x, expected, letters);
+  check_real(c, argument, x.type);
+  c.same_device(argument, x.memory, "q", p.q.memory).no_overlap("o", p.o, argument, x);
+}
+
+template <class Tag>
+void check_slots(contract<Tag>& c, const char* argument, const any_view<1>& slots,
+                 std::int64_t sequences, std::int64_t pool, bool distinct) {
+  if (!slots.given()) {
+    return;
+  }
+  c.index_vector(argument, slots, sequences, true);
+  c.equal(argument, " entries", sequences, slots.extents[0]);
+  for (std::int64_t n = 0; c.holds() && n < sequences; ++n) {
+    const std::int64_t slot = index_at(slots, n);
+    if (slot < -1 || slot >= pool) {
+      c.fail(argument, "-1, or entries of a pool of " + std::to_string(pool),
+             "entry " + std::to_string(n) + " = " + std::to_string(slot));
+    }
+    for (std::int64_t m = 0; distinct && slot >= 0 && m < n; ++m) {
+      if (index_at(slots, m) == slot) {
+        c.fail(argument, "each entry of the pool at most once",
+               "entries " + std::to_string(m) + " and " + std::to_string(n) + " = " +
+                   std::to_string(slot));
+      }
+    }
+  }
+}
+
+template <class Tag>
+void check_states(contract<Tag>& c, const matrix_recurrence_problem& p) {
+  const auto check = [&](const char* argument, const auto& x, bool pooled) {
+    c.tensor(argument, x);
+    const std::int64_t entries = pooled ? x.extents[0] : p.sequences;
+    c.shape(argument, x, {entries, p.value_heads(), p.key_dim(), p.value_dim()},
+            pooled ? "[pool, HV, K, V]" : "[N, HV, K, V]");
+    check_real(c, argument, x.type);
+    c.same_device(argument, x.memory, "q", p.q.memory).no_overlap("o", p.o, argument, x);
+  };
+  const bool pooled = p.initial_slots.given();
+  c.absent("options.initial_slots", pooled && !p.initial_state.given() && !p.final_state.given(),
+           "there is no state that they could be entries of");
+  c.absent("options.final_slots", p.final_slots.given() && !p.final_state.given(),
+           "there is no final state");
+  if (p.initial_state.given()) {
+    check("options.initial_state", p.initial_state, pooled);
+    check_slots(c, "options.initial_slots", p.initial_slots, p.sequences,
+                p.initial_state.extents[0], false);
+  }
+  if (!p.final_state.given()) {
+    return;
+  }
+  constexpr const char* argument = "options.final_state";
+  check(argument, p.final_state, pooled || p.final_slots.given());
+  check_slots(c, p.final_slots.given() ? "options.final_slots" : "options.initial_slots",
+              p.final_slots.given() ? p.final_slots : p.initial_slots, p.sequences,
+              p.final_state.extents[0], true);
+  c.no_self_overlap(argument, p.final_state);
+  for (const auto& [other, x] : {std::pair{"q", &p.q}, std::pair{"k", &p.k}, std::pair{"v", &p.v},
+                                 std::pair{"the gate", &p.gate}, std::pair{"beta", &p.beta},
+                                 std::pair{"a", &p.a}, std::pair{"b", &p.b}}) {
+    if (x->given()) {
+      c.no_overlap(argument, p.final_state, other, *x);
+    }
+  }
+  // The same states for both: each sequence reads its own before it writes it, if both agree on
+  // where that is.
+  const any_view<4>& from = p.initial_state;
+  const bool same = from.data == p.final_state.data && from.type == p.final_state.type &&
+                    from.extents == p.final_state.extents && from.strides == p.final_state.strides;
+  const bool other_slots = p.final_slots.given() && p.final_slots.data != p.initial_slots.data;
+  if (from.given() && (!same || other_slots)) {
+    c.no_overlap(argument, p.final_state, "options.initial_state", from);
+  }
+}
+
+/// Completes a descriptor whose tensors, `packed`, decay and update are set, and checks all but
+/// what is the operator's own.
+template <class Tag>
+void check_recurrence(contract<Tag>& c, matrix_recurrence_problem& p,
+                      const recurrence_options& options) {
+  p.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(p.key_dim())));
+  p.initial_state = options.initial_state;
+  p.final_state = options.final_state;
+  p.initial_slots = options.initial_slots;
+  p.final_slots = options.final_slots;
+  p.heads = options.heads;
+  p.direction = options.direction;
+  p.l2norm = options.l2norm;
+  p.l2norm_eps = options.l2norm_eps;
+  p.sequences = p.q.extents[0];
+  if (p.packed) {
+    p.offsets = options.varlen.offsets;
+    p.max_t = options.varlen.max_t;
+    p.sequences = p.offsets.extents[0] - 1;
+  }
+  check_recurrence_shapes(c, p);
+  c.require(std::isfinite(p.scale), "options.scale", "a finite number", p.scale);
+  c.require(std::isfinite(p.l2norm_eps) && p.l2norm_eps >= 0, "options.l2norm_eps",
+            "a finite number of at least 0", p.l2norm_eps);
+  if (p.packed) {
+    c.offsets("options.varlen.offsets", p.offsets, p.q.extents[1], p.max_t, p.q.memory.on_host());
+  } else {
+    c.absent("options.varlen", options.varlen.offsets.given(), "only with packed tensors");
+  }
+  c.same_device("k", p.k.memory, "q", p.q.memory).same_device("v", p.v.memory, "q", p.q.memory);
+  c.same_device("o", p.o.memory, "q", p.q.memory);
+  c.no_overlap("o", p.o, "q", p.q).no_overlap("o", p.o, "k", p.k).no_overlap("o", p.o, "v", p.v);
+  c.no_self_overlap("o", p.o);
+  if (c.holds()) {
+    check_states(c, p);
+  }
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

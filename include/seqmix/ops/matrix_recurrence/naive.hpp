@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+#include <seqmix/core/convert.hpp>
+#include <seqmix/ops/matrix_recurrence/problem.hpp>
+#include <vector>
+
+// What the oracles share: element access and the loops around a sequence's tokens. Each operator's
+// naive.hpp writes its own recurrence, in double.
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+template <class Tag, class Pointer>
+double naive_at(const erased_view<Pointer, 4>& x, std::int64_t i, std::int64_t j, std::int64_t h,
+                std::int64_t d) {
+  double value = 0;
+  const std::int64_t at = i * x.strides[0] + j * x.strides[1] + h * x.strides[2] + d * x.strides[3];
+  with_real_elements(x.data, x.type, [&](const auto* data) { value = widen<double>(data[at]); });
+  return value;
+}
+
+template <class Tag>
+void naive_set(const any_out<4>& x, std::int64_t i, std::int64_t j, std::int64_t h, std::int64_t d,
+               double value) {
+  const std::int64_t at = i * x.strides[0] + j * x.strides[1] + h * x.strides[2] + d * x.strides[3];
+  with_real_elements(x.data, x.type, [&](const auto* data) {
+    using T = std::remove_cvref_t<decltype(*data)>;
+    const_cast<T*>(data)[at] = narrow<T>(value);
+  });
+}
+
+/// One token of one value head, in double.
+struct naive_token {
+  std::vector<double> q, k, v, gate, beta, a, b;
+};
+
+/// Calls `step(S, token)` for every token of every sequence and value head in order, S [K][V] row
+/// by row, and writes `o = S^T q`, with q scaled.
+template <class Tag, class Step>
+void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
+  const std::int64_t K = p.key_dim();
+  const std::int64_t V = p.value_dim();
+  std::vector<double> S(static_cast<std::size_t>(K * V));
+  for (std::int64_t n = 0; n < p.sequences; ++n) {
+    const recurrence_sequence s = recurrence_sequence_at(p, n);
+    for (std::int64_t hv = 0; s.initial >= 0 && s.final >= 0 && hv < p.value_heads(); ++hv) {
+      for (std::int64_t i = 0; i < K * V; ++i) {
+        S[static_cast<std::size_t>(i)] =
+            p.initial_state.given() ? naive_at<Tag>(p.initial_state, s.initial, hv, i / V, i % V)
+                                    : 0;
+      }
+      for (std::int64_t t = 0; t < s.tokens; ++t) {
+        const std::int64_t place = s.place(t);
+        const auto row = [&](const any_view<4>& x, std::int64_t h) {
+          std::vector<double> values;
+          for (std::int64_t d = 0; x.given() && d < x.extents[3]; ++d) {
+            values.push_back(naive_at<Tag>(x, s.batch, place, h, d));
+          }
+          return values;
+        };
+        const std::int64_t h = p.key_head(hv);
+        naive_token token{row(p.q, h),     row(p.k, h),  row(p.v, hv), row(p.gate, hv),
+                          row(p.beta, hv), row(p.a, hv), row(p.b, hv)};
+        if (p.l2norm) {
+          for (std::vector<double>* x : {&token.q, &token.k}) {
+            double squares = 0;
+            for (const double e : *x) {
+              squares += e * e;
+            }
+            for (double& e : *x) {
+              e = squares + p.l2norm_eps == 0 ? 0 : e / std::sqrt(squares + p.l2norm_eps);
+            }
+          }
+        }
+        step(S, token, hv);
+        for (std::int64_t c = 0; c < V; ++c) {
+          double o = 0;
+          for (std::int64_t d = 0; d < K; ++d) {
+            o += p.scale * token.q[static_cast<std::size_t>(d)] *
+                 S[static_cast<std::size_t>(d * V + c)];
+          }
+          naive_set<Tag>(p.o, s.batch, place, hv, c, o);
+        }
+      }
+      for (std::int64_t i = 0; p.final_state.given() && i < K * V; ++i) {
+        naive_set<Tag>(p.final_state, s.final, hv, i / V, i % V, S[static_cast<std::size_t>(i)]);
+      }
+    }
+  }
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <seqmix/core/any_view.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+/// Which query and key head a value head reads, when there are more value heads.
+enum class head_map {
+  grouped,  ///< h = hv / (HV / H)
+  tiled,    ///< h = hv % H
+};
+
+/// Which way a recurrence runs over its tokens. Reverse equals a forward run on the tokens in
+/// reverse order, its outputs back in place.
+enum class scan_direction { forward, reverse };
+
+/// Packed sequences of a recurrence: all tensors have one time axis.
+struct recurrence_varlen {
+  any_view<1> offsets{};   ///< [N + 1] int32 or int64, from 0, into the time axis
+  std::int64_t max_t = 0;  ///< longest sequence; needed when the offsets are on a device
+};
+
+/// Options of the operators with a matrix state S [K, V] for each sequence and value head. Members
+/// are only ever appended; what an operator cannot honour, it refuses.
+struct recurrence_options {
+  std::optional<double> scale{};  ///< multiplies q; K^-0.5 when absent
+  any_view<4> initial_state{};    ///< [N, HV, K, V], zeros when absent; a pool with slots
+  any_out<4> final_state{};       ///< likewise; may be the initial state's own memory
+  any_view<1> initial_slots{};    ///< [N] int32 or int64, entries of a pool; -1 skips the sequence
+  any_view<1> final_slots{};      ///< [N]; the initial ones when absent
+  head_map heads = head_map::grouped;
+  scan_direction direction = scan_direction::forward;
+  bool l2norm = false;       ///< q and k are divided by sqrt(sum of squares + l2norm_eps)
+  double l2norm_eps = 1e-6;  ///< above 0, or 0
+  recurrence_varlen varlen{};
+};
+
+SEQMIX_END_NAMESPACE

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <seqmix/ops/matrix_recurrence/options.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+/// What multiplies the state before a token is written.
+enum class state_decay {
+  none,
+  scalar,   ///< one factor for each value head, or for each token and value head
+  per_key,  ///< one for each row of the state
+};
+
+/// What a token adds to the state beside k v^T.
+enum class state_update {
+  none,
+  delta,    ///< k (beta (v - S^T k))^T on the decayed state, in place of k v^T
+  general,  ///< b (a^T S)^T, which reads the state before its decay
+};
+
+/// The descriptor of one call of an operator with a matrix state:
+///
+///     S_t = D_t S_(t-1) + update + k_t v_t^T,   o_t = scale S_t^T q_t
+///
+/// Packed sequences appear with a batch axis of extent 1. What does not change along an axis has
+/// stride 0 there.
+struct matrix_recurrence_problem {
+  static constexpr const char* operator_name = "matrix_recurrence";
+
+  any_view<4> q;     // [B, T, H, K]
+  any_view<4> k;     // [B, T, H, K]
+  any_view<4> v;     // [B, T, HV, V]
+  any_out<4> o;      // [B, T, HV, V]
+  any_view<4> gate;  // [B, T, HV, 1 or K]: logarithms of the decay, but for their factor
+  double gate_factor = 1;
+  bool retention = false;  // there is no gate: the decay of head h is 1 - 2^(-5 - h)
+  any_view<4> beta;        // [B, T, HV, 1 or V], of delta
+  any_view<4> a;           // [B, T, HV, K], of general
+  any_view<4> b;           // [B, T, HV, K], of general
+  bool removal = false;    // of general: -a and a b stand for a and b
+  state_decay decay = state_decay::none;
+  state_update update = state_update::none;
+
+  any_view<4> initial_state;  // [N or pool, HV, K, V]
+  any_out<4> final_state;
+  any_view<1> initial_slots;
+  any_view<1> final_slots;
+
+  bool packed = false;
+  std::int64_t sequences = 0;
+  any_view<1> offsets;  // [sequences + 1], packed only
+  std::int64_t max_t = 0;
+
+  double scale = 1;
+  head_map heads = head_map::grouped;
+  scan_direction direction = scan_direction::forward;
+  bool l2norm = false;
+  double l2norm_eps = 0;
+
+  constexpr std::int64_t key_heads() const noexcept { return q.extents[2]; }
+  constexpr std::int64_t value_heads() const noexcept { return v.extents[2]; }
+  constexpr std::int64_t key_dim() const noexcept { return q.extents[3]; }
+  constexpr std::int64_t value_dim() const noexcept { return v.extents[3]; }
+  /// The query and key head of a value head.
+  constexpr std::int64_t key_head(std::int64_t hv) const noexcept {
+    return heads == head_map::tiled ? hv % key_heads() : hv / (value_heads() / key_heads());
+  }
+};
+
+namespace detail {
+
+/// Where one sequence's tokens lie, and its states.
+struct recurrence_sequence {
+  std::int64_t batch;
+  std::int64_t begin;  // on the time axis
+  std::int64_t tokens;
+  std::int64_t initial;  // entry of the initial states; -1: the sequence is skipped
+  std::int64_t final;
+  bool reverse;
+
+  /// The place on the time axis of the t-th token in the order of the recurrence.
+  SEQMIX_ALWAYS_INLINE std::int64_t place(std::int64_t t) const noexcept {
+    return begin + (reverse ? tokens - 1 - t : t);
+  }
+};
+
+SEQMIX_ALWAYS_INLINE recurrence_sequence recurrence_sequence_at(const matrix_recurrence_problem& p,
+                                                                std::int64_t n) noexcept {
+  recurrence_sequence s{n, 0, p.q.extents[1], n, n, p.direction == scan_direction::reverse};
+  if (p.packed) {
+    s.batch = 0;
+    s.begin = index_at(p.offsets, n);
+    s.tokens = index_at(p.offsets, n + 1) - s.begin;
+  }
+  if (p.initial_slots.given()) {
+    s.initial = s.final = index_at(p.initial_slots, n);
+  }
+  if (p.final_slots.given()) {
+    s.final = index_at(p.final_slots, n);
+  }
+  return s;
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE
