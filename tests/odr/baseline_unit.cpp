@@ -19,4 +19,12 @@ template void attend(seqmix::tensor_view<const seqmix::bf16, 4>,
                      seqmix::tensor_view<const seqmix::bf16, 4>,
                      seqmix::tensor_view<seqmix::bf16, 4>);
 
+void remember(seqmix::tensor_view<const float, 4> x, seqmix::tensor_view<const float, 3> gate,
+              seqmix::tensor_view<float, 4> o);
+void remember(seqmix::tensor_view<const float, 4> x, seqmix::tensor_view<const float, 3> gate,
+              seqmix::tensor_view<float, 4> o) {
+  seqmix::gated_delta_rule(x, x, x, gate, gate, o);
+  seqmix::rwkv7(x, x, x, x, x, x, o);
+}
+
 }  // namespace odr::SEQMIX_ODR_ISA

@@ -152,13 +152,17 @@ struct matrix_recurrence_cpu {
   }
 };
 
+/// The implementation as dispatch and compiled back-ends see it.
+template <class C, class Arch, state_decay Decay, state_update Update>
+inline constexpr dispatch::implementation<matrix_recurrence_problem> matrix_recurrence_entry{
+    "recurrence", dispatch::processor::cpu, &matrix_recurrence_cpu<C, Arch, Decay, Update>::query,
+    &matrix_recurrence_cpu<C, Arch, Decay, Update>::run};
+
 /// The CPU implementations of one operator, in order of preference; the oracle is the operator's.
 template <class C, class Arch, state_decay Decay, state_update Update,
           void (*Naive)(const matrix_recurrence_problem&)>
 inline constexpr std::array<dispatch::implementation<matrix_recurrence_problem>, 2>
-    matrix_recurrence_list{{{"recurrence", dispatch::processor::cpu,
-                             &matrix_recurrence_cpu<C, Arch, Decay, Update>::query,
-                             &matrix_recurrence_cpu<C, Arch, Decay, Update>::run},
+    matrix_recurrence_list{{matrix_recurrence_entry<C, Arch, Decay, Update>,
                             dispatch::oracle<matrix_recurrence_problem, Arch, Naive>}};
 
 }  // namespace detail

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cmath>
-#include <numbers>
 #include <seqmix/core/convert.hpp>
 #include <seqmix/core/workspace.hpp>
 #include <seqmix/ops/matrix_recurrence/problem.hpp>
@@ -67,7 +66,7 @@ void load_token_row(const any_view<4>& x, std::int64_t batch, std::int64_t place
   });
 }
 
-template <class C>
+template <class C, class Arch>
 C token_number(const any_view<4>& x, std::int64_t batch, std::int64_t place,
                std::int64_t head) noexcept {
   C value{};
@@ -127,17 +126,17 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
 
     bool cut = false;
     if (p.decay == state_decay::scalar) {
-      const double gate = p.retention
-                              ? std::log1p(-std::exp2(-5.0 - static_cast<double>(hv)))
-                              : p.gate_factor * token_number<double>(p.gate, s.batch, place, hv);
+      const double gate =
+          p.retention ? std::log1p(-std::exp2(-5.0 - static_cast<double>(hv)))
+                      : p.gate_factor * token_number<double, Arch>(p.gate, s.batch, place, hv);
       rows.decay[t] = static_cast<C>(std::exp(gate));
       cut = rows.decay[t] == C(0);
     } else if (p.decay == state_decay::per_key) {
       C* decay = rows.decay + t * rows.keys;
       load(p.gate, hv, rows.keys, decay);
       for (std::int64_t i = 0; i < rows.keys; i += w) {
-        const V e = simd::exp2<C, Arch>(V::load_aligned(decay + i) *
-                                        V(static_cast<C>(std::numbers::log2e)));
+        // To the last bits: what a factor near 1 is off grows with every token that it lasts.
+        const V e = xsimd::exp(V::load_aligned(decay + i));
         e.store_aligned(decay + i);
       }
       for (std::int64_t i = 0; i < p.key_dim(); ++i) {
@@ -153,7 +152,7 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
         C* beta = rows.beta + t * rows.values;
         load(p.beta, hv, rows.values, beta);
       } else {
-        strength = token_number<C>(p.beta, s.batch, place, hv);
+        strength = token_number<C, Arch>(p.beta, s.batch, place, hv);
         scale_row<C, Arch>(v, rows.values, strength);
       }
       if (p.decay == state_decay::scalar) {
