@@ -25,9 +25,14 @@ struct linear_attention_operator {
 
 }  // namespace detail
 
-/// Causal linear attention without a denominator:
+/// Causal linear attention:
 ///
-///     S_t = S_(t-1) + k_t v_t^T,   o_t = scale S_t^T q_t
+///     S_t = S_(t-1) + f(k_t) v_t^T,   o_t = scale S_t^T f(q_t)
+///
+/// with a feature map f, `options.features`, the identity unless given. With `options.normalise`
+/// the output is divided by `scale z_t . f(q_t) + normalise_eps`, where z_t is the sum of f(k) up
+/// to token t; `initial_normaliser` and `final_normaliser` carry z. Signed features can make the
+/// denominator vanish: nothing is clamped.
 ///
 /// q and k [B, T, H, K], v and o [B, T, HV, V], or packed [total, ...] with `options.varlen`; HV is
 /// a multiple of H (`options.heads`), K and V are 1 to 512 and may differ. Elements are float,

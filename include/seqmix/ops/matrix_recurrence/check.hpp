@@ -120,6 +120,94 @@ void check_states(contract<Tag>& c, const matrix_recurrence_problem& p) {
   }
 }
 
+/// States that are kept on the way.
+template <class Tag>
+void check_kept_states(contract<Tag>& c, const matrix_recurrence_problem& p) {
+  const auto check = [&](const char* argument, const any_out<5>& x, const char* letters) {
+    c.tensor(argument, x);
+    c.shape(argument, x, {p.sequences, x.extents[1], p.value_heads(), p.key_dim(), p.value_dim()},
+            letters);
+    check_real(c, argument, x.type);
+    c.same_device(argument, x.memory, "q", p.q.memory).no_overlap("o", p.o, argument, x);
+    c.no_self_overlap(argument, x);
+    for (const auto& [other, y] :
+         {std::pair{"q", &p.q}, std::pair{"k", &p.k}, std::pair{"v", &p.v},
+          std::pair{"the gate", &p.gate}, std::pair{"beta", &p.beta}, std::pair{"a", &p.a},
+          std::pair{"b", &p.b}, std::pair{"options.initial_state", &p.initial_state}}) {
+      if (y->given()) {
+        c.no_overlap(argument, x, other, *y);
+      }
+    }
+    if (p.final_state.given()) {
+      c.no_overlap(argument, x, "options.final_state", p.final_state);
+    }
+  };
+  if (p.checkpoints.given()) {
+    check("options.checkpoints", p.checkpoints, "[N, C, HV, K, V]");
+    c.require(p.checkpoint_every > 0, "options.checkpoint_every", "at least 1, with checkpoints",
+              p.checkpoint_every);
+    const bool known = !p.packed || p.offsets.memory.on_host();
+    for (std::int64_t n = 0; known && c.holds() && n < p.sequences; ++n) {
+      const std::int64_t needed = recurrence_sequence_at(p, n).tokens / p.checkpoint_every;
+      if (p.checkpoints.extents[1] < needed) {
+        c.fail("options.checkpoints", "room for " + std::to_string(needed) + " states",
+               std::to_string(p.checkpoints.extents[1]));
+      }
+    }
+  } else {
+    c.absent("options.checkpoint_every", p.checkpoint_every != 0, "there are no checkpoints");
+  }
+  if (p.rollback.given()) {
+    check("options.rollback", p.rollback, "[N, R, HV, K, V]");
+    if (p.checkpoints.given()) {
+      c.no_overlap("options.rollback", p.rollback, "options.checkpoints", p.checkpoints);
+    }
+  }
+}
+
+/// Feature maps and the denominator, which linear attention has.
+template <class Tag>
+void check_features(contract<Tag>& c, const matrix_recurrence_problem& p) {
+  const bool plain = p.decay == state_decay::none && p.update == state_update::none;
+  const char* why = plain ? "options.normalise is off" : "only linear_attention has it";
+  c.absent("options.features", !plain && p.features != feature_map::identity, why);
+  c.require(p.features >= feature_map::identity && p.features <= feature_map::exponential,
+            "options.features", "one of the enumerators", static_cast<int>(p.features));
+  c.absent("options.normalise", !plain && p.normalise, why);
+  c.require(std::isfinite(p.normalise_eps), "options.normalise_eps", "a finite number",
+            p.normalise_eps);
+  const auto check = [&](const char* argument, const auto& z) {
+    if (!z.given()) {
+      return;
+    }
+    c.absent(argument, !p.normalise, why);
+    c.tensor(argument, z);
+    c.shape(argument, z, {p.sequences, p.value_heads(), p.key_dim()}, "[N, HV, K]");
+    check_real(c, argument, z.type);
+    c.same_device(argument, z.memory, "q", p.q.memory).no_overlap("o", p.o, argument, z);
+  };
+  check("options.initial_normaliser", p.initial_normaliser);
+  check("options.final_normaliser", p.final_normaliser);
+  c.absent("options.initial_slots", p.normalise && p.initial_slots.given(),
+           "not with a denominator yet");
+  if (p.final_normaliser.given()) {
+    constexpr const char* argument = "options.final_normaliser";
+    const any_out<3>& z = p.final_normaliser;
+    c.no_self_overlap(argument, z).no_overlap(argument, z, "q", p.q);
+    c.no_overlap(argument, z, "k", p.k).no_overlap(argument, z, "v", p.v);
+    if (p.final_state.given()) {
+      c.no_overlap(argument, z, "options.final_state", p.final_state);
+    }
+    if (p.initial_state.given()) {
+      c.no_overlap(argument, z, "options.initial_state", p.initial_state);
+    }
+    const any_view<3>& from = p.initial_normaliser;
+    if (from.given() && (from.data != z.data || from.type != z.type || from.strides != z.strides)) {
+      c.no_overlap(argument, z, "options.initial_normaliser", from);
+    }
+  }
+}
+
 /// Completes a descriptor whose tensors, `packed`, decay and update are set, and checks all but
 /// what is the operator's own.
 template <class Tag>
@@ -134,6 +222,14 @@ void check_recurrence(contract<Tag>& c, matrix_recurrence_problem& p,
   p.direction = options.direction;
   p.l2norm = options.l2norm;
   p.l2norm_eps = options.l2norm_eps;
+  p.checkpoints = options.checkpoints;
+  p.checkpoint_every = options.checkpoint_every;
+  p.rollback = options.rollback;
+  p.features = options.features;
+  p.normalise = options.normalise;
+  p.normalise_eps = options.normalise_eps;
+  p.initial_normaliser = options.initial_normaliser;
+  p.final_normaliser = options.final_normaliser;
   p.sequences = p.q.extents[0];
   if (p.packed) {
     p.offsets = options.varlen.offsets;
@@ -155,6 +251,8 @@ void check_recurrence(contract<Tag>& c, matrix_recurrence_problem& p,
   c.no_self_overlap("o", p.o);
   if (c.holds()) {
     check_states(c, p);
+    check_kept_states(c, p);
+    check_features(c, p);
   }
 }
 

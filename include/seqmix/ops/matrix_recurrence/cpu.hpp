@@ -26,7 +26,9 @@ struct recurrence_plan {
         tiles((p.value_dim() + width * w - 1) / (width * w)) {
     const std::int64_t heads = p.sequences * p.value_heads();
     // Enough tasks for the workers, but no more: each prepares the tokens' keys anew.
-    const std::int64_t wanted = heads == 0 || workers == 1 ? 1 : (2 * workers + heads - 1) / heads;
+    // A denominator is one task's: it reads and writes a state that no tile has a part of.
+    const std::int64_t wanted =
+        heads == 0 || workers == 1 || p.normalise ? 1 : (2 * workers + heads - 1) / heads;
     parts = wanted < tiles ? wanted : tiles;
     scratch_layout layout;
     const token_rows<C, Arch> rows(layout, p);
@@ -82,9 +84,17 @@ struct matrix_recurrence_cpu {
     for (std::int64_t tile = begin; tile < end; ++tile) {
       load_state(p, s, hv, tile * columns, columns, state + tile * tile_size);
     }
-    for (std::int64_t first = 0; first < s.tokens; first += recurrence_block) {
-      const std::int64_t count =
-          s.tokens - first < recurrence_block ? s.tokens - first : recurrence_block;
+    if (p.normalise) {
+      load_normaliser(p, s, hv, rows);
+    }
+    const auto keep = [&](const any_out<4>& states, std::int64_t entry) {
+      for (std::int64_t tile = begin; tile < end; ++tile) {
+        store_state(p, states, entry, hv, tile * columns, columns, state + tile * tile_size);
+      }
+    };
+    keep_rollback(p, s, 0, keep);
+    for (std::int64_t first = 0; first < s.tokens;) {
+      const std::int64_t count = s.run_length(p, first, recurrence_block);
       load_tokens<C, Arch>(p, s, hv, first, count, rows);
       for (std::int64_t tile = begin; tile < end; ++tile) {
         run_tile(plan.width, state + tile * tile_size, p.key_dim(), rows, count, tile * columns);
@@ -92,10 +102,66 @@ struct matrix_recurrence_cpu {
       const std::int64_t last = end * columns;
       store_outputs<C, Arch>(p, s, hv, first, count, begin * columns,
                              last < p.value_dim() ? last : p.value_dim(), rows);
+      first += count;
+      if (p.checkpoints.given() && first % p.checkpoint_every == 0) {
+        keep(entries_of(p.checkpoints, s.index), first / p.checkpoint_every - 1);
+      }
+      keep_rollback(p, s, first, keep);
     }
-    for (std::int64_t tile = begin; p.final_state.given() && tile < end; ++tile) {
-      store_state(p, s, hv, tile * columns, columns, state + tile * tile_size);
+    if (p.final_state.given()) {
+      keep(p.final_state, s.final);
     }
+    if (p.final_normaliser.given() && begin == 0) {
+      store_normaliser(p, s, hv, rows);
+    }
+  }
+
+  /// After `done` tokens: the state of a sequence for its rollback entries, if it is one of them.
+  template <class Keep>
+  static void keep_rollback(const matrix_recurrence_problem& p, const recurrence_sequence& s,
+                            std::int64_t done, const Keep& keep) noexcept {
+    if (p.rollback.given() && s.tokens - done < p.rollback.extents[1]) {
+      keep(entries_of(p.rollback, s.index), s.tokens - done);
+    }
+  }
+
+  /// The states of one sequence.
+  static any_out<4> entries_of(const any_out<5>& x, std::int64_t sequence) noexcept {
+    any_out<4> entries;
+    entries.data = static_cast<std::byte*>(x.data) +
+                   sequence * x.strides[0] * static_cast<std::int64_t>(size_of(x.type));
+    entries.type = x.type;
+    for (std::size_t a = 0; a < 4; ++a) {
+      entries.extents[a] = x.extents[a + 1];
+      entries.strides[a] = x.strides[a + 1];
+    }
+    return entries;
+  }
+
+  static void load_normaliser(const matrix_recurrence_problem& p, const recurrence_sequence& s,
+                              std::int64_t hv, const token_rows<C, Arch>& rows) noexcept {
+    for (std::int64_t d = 0; d < rows.keys; ++d) {
+      rows.z[d] = C(0);
+    }
+    const any_view<3>& x = p.initial_normaliser;
+    if (x.given()) {
+      with_real_elements(x.data, x.type, [&](const auto* data) {
+        for (std::int64_t d = 0; d < p.key_dim(); ++d) {
+          rows.z[d] = widen<C>(data[s.index * x.strides[0] + hv * x.strides[1] + d * x.strides[2]]);
+        }
+      });
+    }
+  }
+  static void store_normaliser(const matrix_recurrence_problem& p, const recurrence_sequence& s,
+                               std::int64_t hv, const token_rows<C, Arch>& rows) noexcept {
+    const any_out<3>& x = p.final_normaliser;
+    with_real_elements(x.data, x.type, [&](const auto* data) {
+      using T = std::remove_cvref_t<decltype(*data)>;
+      for (std::int64_t d = 0; d < p.key_dim(); ++d) {
+        const_cast<T*>(data)[s.index * x.strides[0] + hv * x.strides[1] + d * x.strides[2]] =
+            narrow<T>(rows.z[d]);
+      }
+    });
   }
 
   static void run_tile(std::int64_t width, C* state, std::int64_t keys,
@@ -134,11 +200,10 @@ struct matrix_recurrence_cpu {
     });
   }
 
-  static void store_state(const matrix_recurrence_problem& p, const recurrence_sequence& s,
-                          std::int64_t hv, std::int64_t column, std::int64_t columns,
-                          const C* tile) noexcept {
-    const any_out<4>& x = p.final_state;
-    const std::int64_t at = s.final * x.strides[0] + hv * x.strides[1];
+  static void store_state(const matrix_recurrence_problem& p, const any_out<4>& x,
+                          std::int64_t entry, std::int64_t hv, std::int64_t column,
+                          std::int64_t columns, const C* tile) noexcept {
+    const std::int64_t at = entry * x.strides[0] + hv * x.strides[1];
     with_real_elements(x.data, x.type, [&](const auto* data) __attribute__((always_inline)) {
       auto* out = const_cast<std::remove_cvref_t<decltype(*data)>*>(data);
       for (std::int64_t d = 0; d < p.key_dim(); ++d) {

@@ -37,6 +37,43 @@ struct naive_token {
   std::vector<double> q, k, v, gate, beta, a, b;
 };
 
+/// The feature maps, from their definitions.
+template <class Tag>
+double naive_feature(feature_map map, double x) {
+  switch (map) {
+    case feature_map::elu_plus_1:
+      return x < 0 ? std::exp(x) : x + 1;
+    case feature_map::relu:
+      return x < 0 ? 0 : x;
+    case feature_map::relu_squared:
+      return x < 0 ? 0 : x * x;
+    case feature_map::silu:
+      return x / (1 + std::exp(-x));
+    case feature_map::sigmoid:
+      return 1 / (1 + std::exp(-x));
+    case feature_map::exponential:
+      return std::exp(x);
+    default:
+      return x;
+  }
+}
+
+/// The states of one sequence among those that are kept on the way.
+template <class Tag>
+void naive_keep(const any_out<5>& x, std::int64_t sequence, std::int64_t entry, std::int64_t hv,
+                std::int64_t V, const std::vector<double>& S) {
+  for (std::size_t i = 0; i < S.size(); ++i) {
+    const auto d = static_cast<std::int64_t>(i) / V;
+    const auto c = static_cast<std::int64_t>(i) % V;
+    const std::int64_t at = sequence * x.strides[0] + entry * x.strides[1] + hv * x.strides[2] +
+                            d * x.strides[3] + c * x.strides[4];
+    with_real_elements(x.data, x.type, [&](const auto* data) {
+      using T = std::remove_cvref_t<decltype(*data)>;
+      const_cast<T*>(data)[at] = narrow<T>(S[i]);
+    });
+  }
+}
+
 /// Calls `step(S, token)` for every token of every sequence and value head in order, S [K][V] row
 /// by row, and writes `o = S^T q`, with q scaled.
 template <class Tag, class Step>
@@ -52,6 +89,23 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
             p.initial_state.given() ? naive_at<Tag>(p.initial_state, s.initial, hv, i / V, i % V)
                                     : 0;
       }
+      std::vector<double> z(static_cast<std::size_t>(K), 0.0);
+      for (std::int64_t d = 0; p.initial_normaliser.given() && d < K; ++d) {
+        const any_view<3>& x = p.initial_normaliser;
+        with_real_elements(x.data, x.type, [&](const auto* data) {
+          z[static_cast<std::size_t>(d)] =
+              widen<double>(data[n * x.strides[0] + hv * x.strides[1] + d * x.strides[2]]);
+        });
+      }
+      const auto keep = [&](std::int64_t done) {
+        if (p.checkpoints.given() && done > 0 && done % p.checkpoint_every == 0) {
+          naive_keep<Tag>(p.checkpoints, n, done / p.checkpoint_every - 1, hv, V, S);
+        }
+        if (p.rollback.given() && s.tokens - done < p.rollback.extents[1]) {
+          naive_keep<Tag>(p.rollback, n, s.tokens - done, hv, V, S);
+        }
+      };
+      keep(0);
       for (std::int64_t t = 0; t < s.tokens; ++t) {
         const std::int64_t place = s.place(t);
         const auto row = [&](const any_view<4>& x, std::int64_t h) {
@@ -64,6 +118,11 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
         const std::int64_t h = p.key_head(hv);
         naive_token token{row(p.q, h),     row(p.k, h),  row(p.v, hv), row(p.gate, hv),
                           row(p.beta, hv), row(p.a, hv), row(p.b, hv)};
+        for (std::vector<double>* x : {&token.q, &token.k}) {
+          for (double& e : *x) {
+            e = naive_feature<Tag>(p.features, e);
+          }
+        }
         if (p.l2norm) {
           for (std::vector<double>* x : {&token.q, &token.k}) {
             double squares = 0;
@@ -76,14 +135,28 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
           }
         }
         step(S, token, hv);
+        double denominator = p.normalise_eps;
+        for (std::size_t d = 0; d < z.size(); ++d) {
+          z[d] += token.k[d];
+          denominator += p.scale * token.q[d] * z[d];
+        }
         for (std::int64_t c = 0; c < V; ++c) {
           double o = 0;
           for (std::int64_t d = 0; d < K; ++d) {
             o += p.scale * token.q[static_cast<std::size_t>(d)] *
                  S[static_cast<std::size_t>(d * V + c)];
           }
-          naive_set<Tag>(p.o, s.batch, place, hv, c, o);
+          naive_set<Tag>(p.o, s.batch, place, hv, c, p.normalise ? o / denominator : o);
         }
+        keep(t + 1);
+      }
+      for (std::int64_t d = 0; p.final_normaliser.given() && d < K; ++d) {
+        const any_out<3>& x = p.final_normaliser;
+        with_real_elements(x.data, x.type, [&](const auto* data) {
+          using T = std::remove_cvref_t<decltype(*data)>;
+          const_cast<T*>(data)[n * x.strides[0] + hv * x.strides[1] + d * x.strides[2]] =
+              narrow<T>(z[static_cast<std::size_t>(d)]);
+        });
       }
       for (std::int64_t i = 0; p.final_state.given() && i < K * V; ++i) {
         naive_set<Tag>(p.final_state, s.final, hv, i / V, i % V, S[static_cast<std::size_t>(i)]);

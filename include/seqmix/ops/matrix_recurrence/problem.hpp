@@ -52,6 +52,15 @@ struct matrix_recurrence_problem {
   any_view<1> offsets;  // [sequences + 1], packed only
   std::int64_t max_t = 0;
 
+  any_out<5> checkpoints;
+  std::int64_t checkpoint_every = 0;
+  any_out<5> rollback;
+  feature_map features = feature_map::identity;
+  bool normalise = false;
+  double normalise_eps = 0;
+  any_view<3> initial_normaliser;
+  any_out<3> final_normaliser;
+
   double scale = 1;
   head_map heads = head_map::grouped;
   scan_direction direction = scan_direction::forward;
@@ -72,12 +81,30 @@ namespace detail {
 
 /// Where one sequence's tokens lie, and its states.
 struct recurrence_sequence {
+  std::int64_t index;
   std::int64_t batch;
   std::int64_t begin;  // on the time axis
   std::int64_t tokens;
   std::int64_t initial;  // entry of the initial states; -1: the sequence is skipped
   std::int64_t final;
   bool reverse;
+
+  /// How many of the tokens from `first` on can run, at most `most`, before a state is kept.
+  SEQMIX_ALWAYS_INLINE std::int64_t run_length(const matrix_recurrence_problem& p,
+                                               std::int64_t first,
+                                               std::int64_t most) const noexcept {
+    std::int64_t stop = first + most < tokens ? first + most : tokens;
+    if (p.checkpoints.given()) {
+      const std::int64_t next = (first / p.checkpoint_every + 1) * p.checkpoint_every;
+      stop = next < stop ? next : stop;
+    }
+    if (p.rollback.given()) {
+      const std::int64_t kept = tokens - p.rollback.extents[1] + 1;  // tokens of the oldest entry
+      const std::int64_t next = kept > first ? kept : first + 1;
+      stop = next < stop ? next : stop;
+    }
+    return stop - first;
+  }
 
   /// The place on the time axis of the t-th token in the order of the recurrence.
   SEQMIX_ALWAYS_INLINE std::int64_t place(std::int64_t t) const noexcept {
@@ -87,7 +114,7 @@ struct recurrence_sequence {
 
 SEQMIX_ALWAYS_INLINE recurrence_sequence recurrence_sequence_at(const matrix_recurrence_problem& p,
                                                                 std::int64_t n) noexcept {
-  recurrence_sequence s{n, 0, p.q.extents[1], n, n, p.direction == scan_direction::reverse};
+  recurrence_sequence s{n, n, 0, p.q.extents[1], n, n, p.direction == scan_direction::reverse};
   if (p.packed) {
     s.batch = 0;
     s.begin = index_at(p.offsets, n);

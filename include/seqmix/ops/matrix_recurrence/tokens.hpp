@@ -32,6 +32,8 @@ struct token_rows {
   C* beta;    // [block][values], when there is one for each value
   C* v;       // [block][values], of delta times beta
   C* o;       // [block][values]
+  C* z;       // [keys]: the sum of all keys so far, of the denominator
+  C* factor;  // [block]: what outputs are multiplied by, of the denominator
   bool* cut;  // [block]: some factor is zero, which ends what was before
 
   token_rows(scratch_layout& layout, const matrix_recurrence_problem& p) noexcept {
@@ -49,6 +51,8 @@ struct token_rows {
     beta = many_betas ? layout.take<C>(n * values) : nullptr;
     v = layout.take<C>(n * values);
     o = layout.take<C>(n * values);
+    z = layout.take<C>(p.normalise ? keys : 0);
+    factor = layout.take<C>(p.normalise ? n : 0);
     cut = layout.take<bool>(n);
   }
 };
@@ -98,6 +102,61 @@ C inverse_norm(const C* row, std::int64_t width, double eps) noexcept {
   return sum == 0 ? C(0) : static_cast<C>(1 / std::sqrt(sum));
 }
 
+/// The feature map of a row of `n` elements; zeros stay behind its end. A NaN stays one.
+template <class C, class Arch>
+void map_features(feature_map map, C* row, std::int64_t n, std::int64_t width) noexcept {
+  using V = simd::vec<C, Arch>;
+  const V zero(C(0));
+  const V one(C(1));
+  for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
+    const V x = V::load_aligned(row + i);
+    const V positive = xsimd::select(x < zero, zero, x);
+    const V e = xsimd::exp(zero - xsimd::abs(x));
+    const V logistic = xsimd::select(x < zero, e, one) / (one + e);
+    V y = x;
+    switch (map) {
+      case feature_map::elu_plus_1:
+        y = xsimd::select(x < zero, e, x + one);
+        break;
+      case feature_map::relu:
+        y = positive;
+        break;
+      case feature_map::relu_squared:
+        y = positive * positive;
+        break;
+      case feature_map::silu:
+        y = x * logistic;
+        break;
+      case feature_map::sigmoid:
+        y = logistic;
+        break;
+      case feature_map::exponential:
+        y = xsimd::exp(x);
+        break;
+      default:
+        break;
+    }
+    y.store_aligned(row + i);
+  }
+  for (std::int64_t i = n; i < width; ++i) {
+    row[i] = C(0);
+  }
+}
+
+/// The next token's key joins z, and its query says what its output is multiplied by.
+template <class C, class Arch>
+void add_to_normaliser(const matrix_recurrence_problem& p, std::int64_t t,
+                       const token_rows<C, Arch>& rows) noexcept {
+  using V = simd::vec<C, Arch>;
+  V sum(C(0));
+  for (std::int64_t i = 0; i < rows.keys; i += simd::lanes<C, Arch>) {
+    const V z = V::load_aligned(rows.z + i) + V::load_aligned(rows.k + t * rows.keys + i);
+    z.store_aligned(rows.z + i);
+    sum = simd::fma(V::load_aligned(rows.q + t * rows.keys + i), z, sum);
+  }
+  rows.factor[t] = C(1) / (simd::sum_lanes<C, Arch>(sum) + static_cast<C>(p.normalise_eps));
+}
+
 /// Prepares tokens [first, first + count) of a sequence for value head hv.
 template <class C, class Arch>
 void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& s, std::int64_t hv,
@@ -117,12 +176,19 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
     load(p.q, h, rows.keys, q);
     load(p.k, h, rows.keys, k);
     load(p.v, hv, rows.values, v);
+    if (p.features != feature_map::identity) {
+      map_features<C, Arch>(p.features, q, p.key_dim(), rows.keys);
+      map_features<C, Arch>(p.features, k, p.key_dim(), rows.keys);
+    }
     C scale = static_cast<C>(p.scale);
     if (p.l2norm) {
       scale *= inverse_norm<C, Arch>(q, rows.keys, p.l2norm_eps);
       scale_row<C, Arch>(k, rows.keys, inverse_norm<C, Arch>(k, rows.keys, p.l2norm_eps));
     }
     scale_row<C, Arch>(q, rows.keys, scale);
+    if (p.normalise) {
+      add_to_normaliser<C, Arch>(p, t, rows);
+    }
 
     bool cut = false;
     if (p.decay == state_decay::scalar) {
@@ -196,9 +262,10 @@ void store_outputs(const matrix_recurrence_problem& p, const recurrence_sequence
     for (std::int64_t t = 0; t < count; ++t) {
       const std::int64_t at =
           s.batch * p.o.strides[0] + s.place(first + t) * p.o.strides[1] + hv * p.o.strides[2];
+      const V factor(p.normalise ? rows.factor[t] : C(1));
       for (std::int64_t i = begin; i < end; i += simd::lanes<C, Arch>) {
-        simd::store_strided<C, Arch>(V::load_aligned(rows.o + t * rows.values + i), out + at,
-                                     p.o.strides[3], i, end);
+        simd::store_strided<C, Arch>(V::load_aligned(rows.o + t * rows.values + i) * factor,
+                                     out + at, p.o.strides[3], i, end);
       }
     }
   });
