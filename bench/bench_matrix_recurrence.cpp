@@ -252,10 +252,14 @@ void register_rows(const settings& s) {
   const row heads_of_64{.T = 256, .H = 8, .D = 64};
   add<float, gated_delta_rule>(s, heads_of_64);
   add<float, kda>(s, heads_of_64);
+  add<float, gated_linear_attention>(s, heads_of_64);
+  add<float, rwkv7>(s, heads_of_64);
+  // With many heads the tokens of one head lie far apart.
   const row many_heads{.T = 256, .H = 32, .D = 64};
   add<float, gated_linear_attention>(s, many_heads);
   add<float, dplr_delta_rule>(s, many_heads);
   add<float, rwkv7>(s, many_heads);
+  add<float, gated_delta_rule>(s, many_heads);
   const row heads_of_128{.T = 256, .H = 8, .D = 128};
   add<float, linear_attention>(s, heads_of_128);
   add<float, retention>(s, heads_of_128);
