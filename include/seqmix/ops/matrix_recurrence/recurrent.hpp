@@ -110,25 +110,28 @@ struct state_tile {
       out[j] = V(C(0));
       next[j] = V(C(0));
     });
-    for (std::int64_t d = 0; d < keys; ++d) {
+    // Copies: a store of a register might change the members, for all that a compiler knows.
+    C* at = state;
+    const std::int64_t count = keys;
+    for (std::int64_t d = 0; d < count; ++d, at += columns) {
       const V kd(k[d]);
       const V qd(q[d]);
+      const V factor = Decay == state_decay::per_key ? V(decay[d]) : scalar;
+      const V bd(Update == state_update::general ? b[d] : C(0));
+      const V rd(reads ? next_read[d] : C(0));
       simd::unroll<Width>([&](auto j) __attribute__((always_inline)) {
-        C* at = row(d) + j * w;
-        V s = V::load_aligned(at);
-        if constexpr (Decay == state_decay::scalar) {
-          s = s * scalar;
-        } else if constexpr (Decay == state_decay::per_key) {
-          s = s * V(decay[d]);
+        V s = V::load_aligned(at + j * w);
+        if constexpr (Decay != state_decay::none) {
+          s = s * factor;
         }
         if constexpr (Update == state_update::general) {
-          s = simd::fma(V(b[d]), u[j], s);
+          s = simd::fma(bd, u[j], s);
         }
         s = simd::fma(kd, write[j], s);
-        s.store_aligned(at);
+        s.store_aligned(at + j * w);
         out[j] = simd::fma(qd, s, out[j]);
         if constexpr (reads) {
-          next[j] = simd::fma(V(next_read[d]), s, next[j]);
+          next[j] = simd::fma(rd, s, next[j]);
         }
       });
     }
