@@ -66,11 +66,7 @@ void refuses(const char* argument, const std::string& expected, const std::strin
   fault(c);
   CAPTURE(argument, expected, actual);
   const auto check = [&](const seqmix::error& e) {
-    CAPTURE(e.what());
-    CHECK(e.operator_name() == "merge_attention");
-    CHECK(e.argument() == argument);
-    CHECK(e.expected().find(expected) != std::string::npos);
-    CHECK(e.actual().find(actual) != std::string::npos);
+    check_error(e, "merge_attention", argument, expected, actual);
     CHECK(c.wrote_nothing());
   };
   check(
@@ -179,22 +175,11 @@ TEST_CASE("merges over their own inputs are refused", "[merge_attention][errors]
 
 TEST_CASE("merges without a place to run are refused", "[merge_attention][errors]") {
   two_parts c;
-  const auto refusal = [&] {
+  check_no_place(c.ctx, [&] {
     const seqmix::error e =
         error_of([&] { c.apply([&](const auto&... a) { seqmix::merge_attention(a..., c.ctx); }); });
     CHECK(e.operator_name() == "merge_attention");
     CHECK(c.wrote_nothing());
     return e;
-  };
-  c.ctx.pin.implementation = "magic";
-  CHECK(refusal().argument() == "context.pin.implementation");
-  c.ctx.pin = {.algorithm = "magic"};
-  CHECK(refusal().argument() == "call");
-  c.ctx.pin = {};
-  c.ctx.device = seqmix::device_policy::cuda;
-  CHECK(refusal().argument() == "context.device");
-  c.ctx.device = seqmix::device_policy::automatic;
-  std::byte one{};
-  c.ctx.workspace = {&one, 1};
-  CHECK(refusal().argument() == "context.workspace");
+  });
 }

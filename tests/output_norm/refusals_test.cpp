@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
-#include <functional>
 #include <limits>
 #include <seqmix/ops/output_norm/output_norm.hpp>
 #include <string>
@@ -8,6 +7,7 @@
 
 #include "support/catch.hpp"
 #include "support/errors.hpp"
+#include "support/row_refusals.hpp"
 
 using seqmix::device;
 using seqmix::device_kind;
@@ -44,49 +44,9 @@ struct norm_call {
   }
 };
 
-void check_refusal(const norm_call& c, const seqmix::error& e, const char* argument,
-                   const std::string& expected, const std::string& actual) {
-  CAPTURE(e.what());
-  CHECK(e.operator_name() == "output_norm");
-  CHECK(e.argument() == argument);
-  CHECK(e.expected().find(expected) != std::string::npos);
-  CHECK(e.actual().find(actual) != std::string::npos);
-  CHECK(c.wrote_nothing());
-}
-
-void refuses(const char* argument, const std::string& expected, const std::string& actual,
-             const std::function<void(norm_call&)>& fault) {
-  norm_call c;
-  fault(c);
-  CAPTURE(argument, expected, actual);
-  for (const seqmix::error& e :
-       {error_of([&] { seqmix::output_norm(c.x, c.o, c.options, c.ctx); }),
-        error_of([&] { seqmix::output_norm.explain(c.x, c.o, c.options, c.ctx); }),
-        error_of([&] { seqmix::output_norm.workspace_bytes(c.x, c.o, c.options, c.ctx); }),
-        error_of([&] { seqmix::naive_output_norm(c.x, c.o, c.options); })}) {
-    check_refusal(c, e, argument, expected, actual);
-  }
-}
-
-/// What also holds in place.
-void refuses_inplace(const char* argument, const std::string& expected, const std::string& actual,
-                     const std::function<void(norm_call&)>& fault) {
-  norm_call c;
-  fault(c);
-  CAPTURE(argument, expected, actual);
-  for (const seqmix::error& e :
-       {error_of([&] { seqmix::output_norm_inplace(c.x, c.options, c.ctx); }),
-        error_of([&] { seqmix::output_norm_inplace.explain(c.x, c.options, c.ctx); }),
-        error_of([&] { seqmix::output_norm_inplace.workspace_bytes(c.x, c.options, c.ctx); })}) {
-    check_refusal(c, e, argument, expected, actual);
-  }
-}
-
-void refuses_both(const char* argument, const std::string& expected, const std::string& actual,
-                  const std::function<void(norm_call&)>& fault) {
-  refuses(argument, expected, actual, fault);
-  refuses_inplace(argument, expected, actual, fault);
-}
+constexpr seqmix_test::row_refusals<norm_call, seqmix::output_norm, seqmix::output_norm_inplace,
+                                    seqmix::naive_output_norm>
+    refuses{"output_norm"};
 
 }  // namespace
 
@@ -103,16 +63,16 @@ TEST_CASE("sound norms run", "[output_norm][errors]") {
 }
 
 TEST_CASE("norms without a kind, or with a bad eps, are refused", "[output_norm][errors]") {
-  refuses_both("options.kind", "rms, layer_norm or srms", "none",
+  refuses.both("options.kind", "rms, layer_norm or srms", "none",
                [](norm_call& c) { c.options.kind = output_norm_kind::unspecified; });
-  refuses_both("options.kind", "rms, layer_norm or srms", "another value",
+  refuses.both("options.kind", "rms, layer_norm or srms", "another value",
                [](norm_call& c) { c.options.kind = static_cast<output_norm_kind>(9); });
   for (const double eps :
        {-1e-6, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
-    refuses_both("options.eps", "a number of at least 0", std::to_string(eps),
+    refuses.both("options.eps", "a number of at least 0", std::to_string(eps),
                  [&](norm_call& c) { c.options.eps = eps; });
   }
-  refuses_both("options.eps", "a positive number, as options.kind is layer_norm", "0",
+  refuses.both("options.eps", "a positive number, as options.kind is layer_norm", "0",
                [](norm_call& c) {
                  c.options.kind = output_norm_kind::layer_norm;
                  c.options.eps = 0;
@@ -125,36 +85,36 @@ TEST_CASE("norms of shapes that do not match are refused", "[output_norm][errors
   refuses("x", "extents of at least 0", "[2, 3, -4, 6]",
           [](norm_call& c) { c.x = c.x.slice(2, 0, -4); });
   const std::string vectors = "[H, D] = [4, 6], or 1 in place of an extent";
-  refuses_both("options.weight", vectors, "[6, 4]",
+  refuses.both("options.weight", vectors, "[6, 4]",
                [](norm_call& c) { c.options.weight = seqmix::view(c.more.data(), D, H); });
-  refuses_both("options.weight", vectors, "[6, 1]",
+  refuses.both("options.weight", vectors, "[6, 1]",
                [](norm_call& c) { c.options.weight = seqmix::view(c.more.data(), D, 1); });
-  refuses_both("options.weight", vectors, "[1, 24]",
+  refuses.both("options.weight", vectors, "[1, 24]",
                [](norm_call& c) { c.options.weight = seqmix::view(c.more.data(), 1, H * D); });
-  refuses_both("options.bias", vectors, "[4, 5]",
+  refuses.both("options.bias", vectors, "[4, 5]",
                [](norm_call& c) { c.options.bias = seqmix::view(c.more.data(), H, 5); });
-  refuses_both("options.bias", "extents of at least 0", "[-1, 6]",
+  refuses.both("options.bias", "extents of at least 0", "[-1, 6]",
                [](norm_call& c) { c.options.bias = seqmix::view(c.more.data(), -1, D); });
-  refuses_both("options.gate", "[B, T, H, D] = [2, 3, 4, 6]", "[2, 3, 1, 6]",
+  refuses.both("options.gate", "[B, T, H, D] = [2, 3, 4, 6]", "[2, 3, 1, 6]",
                [](norm_call& c) { c.options.gate = seqmix::view(c.more.data(), B, T, 1, D); });
 }
 
 TEST_CASE("norms of integers are refused", "[output_norm][errors]") {
   const std::string real = "element type f32, f64, f16 or bf16";
-  refuses_both("options.weight", real, "i32",
+  refuses.both("options.weight", real, "i32",
                [](norm_call& c) { c.options.weight = seqmix::view(c.whole.data(), H, D); });
-  refuses_both("options.bias", real, "i32",
+  refuses.both("options.bias", real, "i32",
                [](norm_call& c) { c.options.bias = seqmix::view(c.whole.data(), H, D); });
-  refuses_both("options.gate", real, "i32",
+  refuses.both("options.gate", real, "i32",
                [](norm_call& c) { c.options.gate = seqmix::view(c.whole.data(), B, T, H, D); });
 }
 
 TEST_CASE("gates that do not fit gate_by are refused", "[output_norm][errors]") {
-  refuses_both("options.gate", "no value (options.gate_by is none)", "a value",
+  refuses.both("options.gate", "no value (options.gate_by is none)", "a value",
                [](norm_call& c) { c.options.gate_by = output_gate::none; });
-  refuses_both("options.gate", "a gate [B, T, H, D], as options.gate_by is given", "none",
+  refuses.both("options.gate", "a gate [B, T, H, D], as options.gate_by is given", "none",
                [](norm_call& c) { c.options.gate = {}; });
-  refuses_both("options.gate_by", "none, plain, sigmoid or silu", "another value",
+  refuses.both("options.gate_by", "none, plain, sigmoid or silu", "another value",
                [](norm_call& c) { c.options.gate_by = static_cast<output_gate>(-1); });
 }
 
@@ -163,9 +123,9 @@ TEST_CASE("norms of null data, or over each other, are refused", "[output_norm][
           [](norm_call& c) { c.x = {nullptr, {B, T, H, D}}; });
   refuses("o", "data for shape", "a null pointer",
           [](norm_call& c) { c.o = {nullptr, {B, T, H, D}}; });
-  refuses_both("options.weight", "data for shape", "a null pointer",
+  refuses.both("options.weight", "data for shape", "a null pointer",
                [](norm_call& c) { c.options.weight = tensor_view<float, 2>{nullptr, {H, D}}; });
-  refuses_both("options.gate", "data for shape", "a null pointer",
+  refuses.both("options.gate", "data for shape", "a null pointer",
                [](norm_call& c) { c.options.gate = tensor_view<float, 4>{nullptr, {B, T, H, D}}; });
   refuses("o", "memory apart from x's", "overlapping memory", [](norm_call& c) { c.o = c.x; });
   refuses("o", "memory apart from options.gate's", "overlapping memory",
@@ -174,39 +134,24 @@ TEST_CASE("norms of null data, or over each other, are refused", "[output_norm][
           [](norm_call& c) { c.options.weight = seqmix::view(c.out.data() + 3, 1, D); });
   refuses("o", "memory apart from options.bias's", "overlapping memory",
           [](norm_call& c) { c.options.bias = seqmix::view(c.out.data() + 3, H, 1); });
-  refuses_inplace("o", "memory apart from options.gate's", "overlapping memory",
+  refuses.inplace("o", "memory apart from options.gate's", "overlapping memory",
                   [](norm_call& c) { c.options.gate = c.x; });
   refuses("o", "one address for each element", "share memory", [](norm_call& c) {
     c.o = {c.out.data(), {B, T, H, D}, {T * H * D, std::int64_t{0}, D, std::int64_t{1}}};
   });
-  refuses_inplace("o", "one address for each element", "share memory", [](norm_call& c) {
+  refuses.inplace("o", "one address for each element", "share memory", [](norm_call& c) {
     c.x = {c.in.data(), {B, T, H, D}, {std::int64_t{0}, H * D, D, std::int64_t{1}}};
   });
   refuses("o", "host memory, as x", "memory of cuda:0",
           [](norm_call& c) { c.o = {c.o.data_handle(), {B, T, H, D}, gpu}; });
-  refuses_both("options.weight", "host memory, as x", "memory of cuda:0", [](norm_call& c) {
+  refuses.both("options.weight", "host memory, as x", "memory of cuda:0", [](norm_call& c) {
     c.options.weight = tensor_view<float, 2>{c.more.data(), {H, D}, gpu};
   });
-  refuses_both("options.gate", "host memory, as x", "memory of cuda:0", [](norm_call& c) {
+  refuses.both("options.gate", "host memory, as x", "memory of cuda:0", [](norm_call& c) {
     c.options.gate = tensor_view<float, 4>{c.more.data(), {B, T, H, D}, gpu};
   });
 }
 
 TEST_CASE("norms without a place to run are refused", "[output_norm][errors]") {
-  norm_call c;
-  const auto refusal = [&] {
-    const seqmix::error e = error_of([&] { seqmix::output_norm(c.x, c.o, c.options, c.ctx); });
-    CHECK(e.operator_name() == "output_norm");
-    CHECK(c.wrote_nothing());
-    return e;
-  };
-  c.ctx.pin.implementation = "magic";
-  CHECK(refusal().argument() == "context.pin.implementation");
-  c.ctx.pin = {};
-  c.ctx.device = seqmix::device_policy::cuda;
-  CHECK(refusal().argument() == "context.device");
-  c.ctx.device = seqmix::device_policy::automatic;
-  std::byte one{};
-  c.ctx.workspace = {&one, 1};
-  CHECK(refusal().argument() == "context.workspace");
+  refuses.without_a_place();
 }

@@ -8,6 +8,7 @@
 
 #include "support/catch.hpp"
 #include "support/errors.hpp"
+#include "support/row_refusals.hpp"
 
 using seqmix::device;
 using seqmix::device_kind;
@@ -38,49 +39,9 @@ struct rotation {
   }
 };
 
-void check_refusal(const rotation& c, const seqmix::error& e, const char* argument,
-                   const std::string& expected, const std::string& actual) {
-  CAPTURE(e.what());
-  CHECK(e.operator_name() == "rope");
-  CHECK(e.argument() == argument);
-  CHECK(e.expected().find(expected) != std::string::npos);
-  CHECK(e.actual().find(actual) != std::string::npos);
-  CHECK(c.wrote_nothing());
-}
-
-void refuses(const char* argument, const std::string& expected, const std::string& actual,
-             const std::function<void(rotation&)>& fault) {
-  rotation c;
-  fault(c);
-  CAPTURE(argument, expected, actual);
-  for (const seqmix::error& e :
-       {error_of([&] { seqmix::rope(c.x, c.o, c.options, c.ctx); }),
-        error_of([&] { seqmix::rope.explain(c.x, c.o, c.options, c.ctx); }),
-        error_of([&] { seqmix::rope.workspace_bytes(c.x, c.o, c.options, c.ctx); }),
-        error_of([&] { seqmix::naive_rope(c.x, c.o, c.options); })}) {
-    check_refusal(c, e, argument, expected, actual);
-  }
-}
-
-/// What also holds in place.
-void refuses_inplace(const char* argument, const std::string& expected, const std::string& actual,
-                     const std::function<void(rotation&)>& fault) {
-  rotation c;
-  fault(c);
-  CAPTURE(argument, expected, actual);
-  for (const seqmix::error& e :
-       {error_of([&] { seqmix::rope_inplace(c.x, c.options, c.ctx); }),
-        error_of([&] { seqmix::rope_inplace.explain(c.x, c.options, c.ctx); }),
-        error_of([&] { seqmix::rope_inplace.workspace_bytes(c.x, c.options, c.ctx); })}) {
-    check_refusal(c, e, argument, expected, actual);
-  }
-}
-
-void refuses_both(const char* argument, const std::string& expected, const std::string& actual,
-                  const std::function<void(rotation&)>& fault) {
-  refuses(argument, expected, actual, fault);
-  refuses_inplace(argument, expected, actual, fault);
-}
+constexpr seqmix_test::row_refusals<rotation, seqmix::rope, seqmix::rope_inplace,
+                                    seqmix::naive_rope>
+    refuses{"rope"};
 
 }  // namespace
 
@@ -98,26 +59,26 @@ TEST_CASE("rotations of shapes that do not match are refused", "[rope][errors]")
   refuses("o", "[2, 3, 4, 6]", "[2, 2, 4, 6]", [](rotation& c) { c.o = c.o.slice(1, 0, 2); });
   refuses("x", "extents of at least 0", "[2, 3, -4, 6]",
           [](rotation& c) { c.x = c.x.slice(2, 0, -4); });
-  refuses_both("options.positions", "[B, T] = [2, 3]", "[3, 2]",
+  refuses.both("options.positions", "[B, T] = [2, 3]", "[3, 2]",
                [](rotation& c) { c.options.positions = seqmix::view(c.places.data(), T, B); });
-  refuses_both("options.positions", "element type i32 or i64", "f32",
+  refuses.both("options.positions", "element type i32 or i64", "f32",
                [](rotation& c) { c.options.positions = seqmix::view(c.in.data() + 200, B, T); });
 }
 
 TEST_CASE("rotations without a layout, or out of range, are refused", "[rope][errors]") {
-  refuses_both("options.layout", "interleaved or half_split", "none",
+  refuses.both("options.layout", "interleaved or half_split", "none",
                [](rotation& c) { c.options.layout = rope_layout::unspecified; });
-  refuses_both("options.base", "a positive number", "0", [](rotation& c) { c.options.base = 0; });
-  refuses_both("options.base", "a positive number", "-1", [](rotation& c) { c.options.base = -1; });
-  refuses_both("options.base", "a positive number", "nan",
+  refuses.both("options.base", "a positive number", "0", [](rotation& c) { c.options.base = 0; });
+  refuses.both("options.base", "a positive number", "-1", [](rotation& c) { c.options.base = -1; });
+  refuses.both("options.base", "a positive number", "nan",
                [](rotation& c) { c.options.base = std::numeric_limits<double>::quiet_NaN(); });
-  refuses_both("options.base", "a positive number", "inf",
+  refuses.both("options.base", "a positive number", "inf",
                [](rotation& c) { c.options.base = std::numeric_limits<double>::infinity(); });
-  refuses_both("options.rotary_dims", "an even number of channels", "3",
+  refuses.both("options.rotary_dims", "an even number of channels", "3",
                [](rotation& c) { c.options.rotary_dims = 3; });
-  refuses_both("options.rotary_dims", "0 to 6", "8",
+  refuses.both("options.rotary_dims", "0 to 6", "8",
                [](rotation& c) { c.options.rotary_dims = 8; });
-  refuses_both("options.rotary_dims", "0 to 6", "-2",
+  refuses.both("options.rotary_dims", "0 to 6", "-2",
                [](rotation& c) { c.options.rotary_dims = -2; });
   refuses("options.rotary_dims", "an even number of channels", "5", [](rotation& c) {
     c.x = c.x.slice(3, 0, 5);
@@ -131,18 +92,18 @@ TEST_CASE("second positions that do not fit the axes are refused", "[rope][error
     c.options.rotary_dims = 4;
     c.options.second_positions = seqmix::view(c.places.data(), B, T);
   };
-  refuses_both("options.second_positions", "no value (options.axes is one)", "a value",
+  refuses.both("options.second_positions", "no value (options.axes is one)", "a value",
                [&](rotation& c) { give(c, rope_axes::one); });
-  refuses_both("options.second_base", "no value (options.axes is one)", "a value",
+  refuses.both("options.second_base", "no value (options.axes is one)", "a value",
                [](rotation& c) { c.options.second_base = 100; });
-  refuses_both("options.axes", "one, split or sum", "7",
+  refuses.both("options.axes", "one, split or sum", "7",
                [&](rotation& c) { give(c, static_cast<rope_axes>(7)); });
-  refuses_both("options.rotary_dims", "a multiple of 4, as options.axes is split", "6",
+  refuses.both("options.rotary_dims", "a multiple of 4, as options.axes is split", "6",
                [&](rotation& c) {
                  give(c, rope_axes::split);
                  c.options.rotary_dims = 0;
                });
-  refuses_both("options.rotary_dims", "a multiple of 4, as options.axes is split", "2",
+  refuses.both("options.rotary_dims", "a multiple of 4, as options.axes is split", "2",
                [&](rotation& c) {
                  give(c, rope_axes::split);
                  c.options.rotary_dims = 2;
@@ -151,7 +112,7 @@ TEST_CASE("second positions that do not fit the axes are refused", "[rope][error
     const auto refuses_given = [&](const char* argument, const std::string& expected,
                                    const std::string& actual,
                                    const std::function<void(rotation&)>& fault) {
-      refuses_both(argument, expected, actual, [&](rotation& c) {
+      refuses.both(argument, expected, actual, [&](rotation& c) {
         give(c, axes);
         fault(c);
       });
@@ -193,7 +154,7 @@ TEST_CASE("rotations of null data, or over each other, are refused", "[rope][err
           [](rotation& c) { c.x = {nullptr, {B, T, H, D}}; });
   refuses("o", "data for shape", "a null pointer",
           [](rotation& c) { c.o = {nullptr, {B, T, H, D}}; });
-  refuses_both("options.positions", "data for shape", "a null pointer", [](rotation& c) {
+  refuses.both("options.positions", "data for shape", "a null pointer", [](rotation& c) {
     c.options.positions = tensor_view<std::int64_t, 2>{nullptr, {B, T}};
   });
   refuses("o", "memory apart from x's", "overlapping memory", [](rotation& c) { c.o = c.x; });
@@ -202,31 +163,16 @@ TEST_CASE("rotations of null data, or over each other, are refused", "[rope][err
   refuses("o", "one address for each element", "share memory", [](rotation& c) {
     c.o = {c.out.data(), {B, T, H, D}, {T * H * D, std::int64_t{0}, D, std::int64_t{1}}};
   });
-  refuses_inplace("o", "one address for each element", "share memory", [](rotation& c) {
+  refuses.inplace("o", "one address for each element", "share memory", [](rotation& c) {
     c.x = {c.in.data(), {B, T, H, D}, {std::int64_t{0}, H * D, D, std::int64_t{1}}};
   });
   refuses("o", "host memory, as x", "memory of cuda:0",
           [](rotation& c) { c.o = {c.o.data_handle(), {B, T, H, D}, gpu}; });
-  refuses_both("options.positions", "host memory, as x", "memory of cuda:0", [](rotation& c) {
+  refuses.both("options.positions", "host memory, as x", "memory of cuda:0", [](rotation& c) {
     c.options.positions = tensor_view<std::int32_t, 2>{c.places.data(), {B, T}, gpu};
   });
 }
 
 TEST_CASE("rotations without a place to run are refused", "[rope][errors]") {
-  rotation c;
-  const auto refusal = [&] {
-    const seqmix::error e = error_of([&] { seqmix::rope(c.x, c.o, c.options, c.ctx); });
-    CHECK(e.operator_name() == "rope");
-    CHECK(c.wrote_nothing());
-    return e;
-  };
-  c.ctx.pin.implementation = "magic";
-  CHECK(refusal().argument() == "context.pin.implementation");
-  c.ctx.pin = {};
-  c.ctx.device = seqmix::device_policy::cuda;
-  CHECK(refusal().argument() == "context.device");
-  c.ctx.device = seqmix::device_policy::automatic;
-  std::byte one{};
-  c.ctx.workspace = {&one, 1};
-  CHECK(refusal().argument() == "context.workspace");
+  refuses.without_a_place();
 }

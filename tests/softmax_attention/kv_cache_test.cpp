@@ -4,6 +4,7 @@
 #include <string>
 
 #include "support/attention_calls.hpp"
+#include "support/cache_tensors.hpp"
 #include "support/catch.hpp"
 #include "support/errors.hpp"
 
@@ -15,25 +16,7 @@ namespace {
 
 constexpr std::int64_t B = 2, HK = 2, D = 8, V = 5;
 
-/// Keys and values for 12 steps, and queries of the last ones.
-struct tensors {
-  tensor<4> q{scalar_type::f32, {B, 3, 4, D}};
-  tensor<4> k{scalar_type::bf16, {B, 12, HK, D}, layout::strided};
-  tensor<4> v{scalar_type::f16, {B, 12, HK, V}, layout::head_first};
-  tensor<4> expected{scalar_type::f32, {B, 3, 4, V}};
-  tensor<4> o{scalar_type::f32, {B, 3, 4, V}};
-  tensors() {
-    q.fill(1);
-    k.fill(2);
-    v.fill(3);
-  }
-  auto keys(std::int64_t from, std::int64_t to) const {
-    return k.view<const bf16>().slice(1, from, to - from);
-  }
-  auto values(std::int64_t from, std::int64_t to) const {
-    return v.view<const f16>().slice(1, from, to - from);
-  }
-};
+using tensors = cache_tensors<B, 3, 12, D, V>;
 
 using cache_type = seqmix::kv_cache<bf16, f16>;
 

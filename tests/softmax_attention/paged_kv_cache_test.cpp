@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "support/attention_calls.hpp"
+#include "support/cache_tensors.hpp"
 #include "support/catch.hpp"
 #include "support/counted_new.hpp"
 #include "support/errors.hpp"
@@ -19,25 +20,7 @@ namespace {
 
 constexpr std::int64_t B = 3, HK = 2, D = 8, V = 5, steps = 40;
 
-/// Keys and values of `steps` tokens for each sequence, and some queries.
-struct tensors {
-  tensor<4> q{scalar_type::f32, {B, 2, 4, D}};
-  tensor<4> k{scalar_type::bf16, {B, steps, HK, D}, layout::strided};
-  tensor<4> v{scalar_type::f16, {B, steps, HK, V}, layout::head_first};
-  tensor<4> expected{scalar_type::f32, {B, 2, 4, V}};
-  tensor<4> o{scalar_type::f32, {B, 2, 4, V}};
-  tensors() {
-    q.fill(1);
-    k.fill(2);
-    v.fill(3);
-  }
-  auto keys(std::int64_t from, std::int64_t to) const {
-    return k.view<const bf16>().slice(1, from, to - from);
-  }
-  auto values(std::int64_t from, std::int64_t to) const {
-    return v.view<const f16>().slice(1, from, to - from);
-  }
-};
+using tensors = cache_tensors<B, 2, steps, D, V>;
 
 using contiguous = seqmix::kv_cache<bf16, f16>;
 using paged = seqmix::paged_kv_cache<bf16, f16>;

@@ -32,6 +32,18 @@ SEQMIX_ALWAYS_INLINE C exp2_of(C x) noexcept {
   return lane[0];
 }
 
+/// The largest of `n` numbers (a multiple of the lanes) joins the row's maximum.
+template <class C, class Arch>
+SEQMIX_ALWAYS_INLINE void take_maximum(const C* score, std::int64_t n,
+                                       softmax_state<C, Arch>& state) noexcept {
+  using V = simd::vec<C, Arch>;
+  V largest(state.maximum);
+  for (std::int64_t j = 0; j < n; j += simd::lanes<C, Arch>) {
+    largest = xsimd::max(largest, V::load_aligned(score + j));
+  }
+  state.maximum = simd::max_lanes<C, Arch>(largest);
+}
+
 /// Turns `n` scores (a multiple of the lanes; masked ones -inf) into weights 2^(s - max) in place.
 /// Returns the factor by which what the row has accumulated before must shrink; exactly 1 when the
 /// maximum did not move, which each row decides alone.
@@ -40,12 +52,8 @@ SEQMIX_ALWAYS_INLINE C online_softmax(C* score, std::int64_t n,
                                       softmax_state<C, Arch>& state) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr int w = simd::lanes<C, Arch>;
-  V largest(state.maximum);
-  for (std::int64_t j = 0; j < n; j += w) {
-    largest = xsimd::max(largest, V::load_aligned(score + j));
-  }
   const C before = state.maximum;
-  state.maximum = simd::max_lanes<C, Arch>(largest);
+  take_maximum<C, Arch>(score, n, state);
   const V reference(softmax_reference(state.maximum));
 
   C factor(1);

@@ -72,6 +72,12 @@ class contract {
     return *this;
   }
 
+  /// The element type of a tensor that an operator computes with.
+  contract& real(const char* argument, scalar_type type) {
+    return require(type != scalar_type::i32 && type != scalar_type::i64, argument,
+                   "element type f32, f64, f16 or bf16", name(type));
+  }
+
   template <class Pointer, std::size_t Rank>
   contract& shape(const char* argument, const erased_view<Pointer, Rank>& v,
                   const std::array<std::int64_t, Rank>& expected, const char* letters) {

@@ -39,18 +39,23 @@ SEQMIX_ALWAYS_INLINE tensor_view<T, Rank> restore(const erased_view<Pointer, Ran
           v.memory};
 }
 
-/// Calls `f(pointer)` with a real vector's or tensor's elements by their type.
-template <class F>
-SEQMIX_ALWAYS_INLINE void with_real_elements(const void* data, scalar_type type, F&& f) noexcept {
+/// Calls `f(pointer)` with a real vector's or tensor's elements by their type, those of an output
+/// as ones to write.
+template <class Pointer, class F>
+SEQMIX_ALWAYS_INLINE void with_real_elements(Pointer data, scalar_type type, F&& f) noexcept {
+  const auto as = [&]<class T>(T*) __attribute__((always_inline)) {
+    using element = std::conditional_t<std::is_same_v<Pointer, const void*>, const T, T>;
+    f(static_cast<element*>(data));
+  };
   switch (type) {
     case scalar_type::f64:
-      return f(static_cast<const double*>(data));
+      return as(static_cast<double*>(nullptr));
     case scalar_type::f16:
-      return f(static_cast<const f16*>(data));
+      return as(static_cast<f16*>(nullptr));
     case scalar_type::bf16:
-      return f(static_cast<const bf16*>(data));
+      return as(static_cast<bf16*>(nullptr));
     default:
-      return f(static_cast<const float*>(data));
+      return as(static_cast<float*>(nullptr));
   }
 }
 
@@ -98,6 +103,17 @@ SEQMIX_ALWAYS_INLINE void write_lse(const any_out<3>& lse, std::int64_t i, std::
     static_cast<double*>(lse.data)[at] = value;
   } else {
     static_cast<float*>(lse.data)[at] = static_cast<float>(value);
+  }
+}
+
+/// The same for an int32 or int64 output.
+SEQMIX_ALWAYS_INLINE void write_index(const any_out<3>& out, std::int64_t i, std::int64_t j,
+                                      std::int64_t k, std::int64_t value) noexcept {
+  const std::int64_t at = i * out.strides[0] + j * out.strides[1] + k * out.strides[2];
+  if (out.type == scalar_type::i32) {
+    static_cast<std::int32_t*>(out.data)[at] = static_cast<std::int32_t>(value);
+  } else {
+    static_cast<std::int64_t*>(out.data)[at] = value;
   }
 }
 

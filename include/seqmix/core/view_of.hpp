@@ -52,6 +52,14 @@ constexpr auto as_tensor_view(const X& x) noexcept {
 
 namespace detail {
 
+/// Tensors of the batched (rank 4) or the packed (rank 3) form of a call, all of real numbers.
+template <class Q, class K, class V, class O>
+concept sequence_tensors =
+    ((view_of<Q, 4> && view_of<K, 4> && view_of<V, 4> && mutable_view_of<O, 4>) ||
+     (view_of<Q, 3> && view_of<K, 3> && view_of<V, 3> && mutable_view_of<O, 3>)) &&
+    real_scalar<typename Q::element_type> && real_scalar<typename K::element_type> &&
+    real_scalar<typename V::element_type> && real_scalar<typename O::element_type>;
+
 /// A packed tensor gets a batch axis of extent 1 in front.
 template <class X>
 constexpr auto with_batch_axis(const X& x) noexcept {

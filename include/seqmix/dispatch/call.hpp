@@ -57,4 +57,35 @@ struct call {
 
 }  // namespace dispatch
 
+namespace detail {
+
+/// What a call can be asked for: an operator's forms are written once, for any of them.
+struct run_call {
+  template <class Call>
+  static void of(const Call& call, const context& ctx) {
+    call.run(ctx);
+  }
+};
+struct explain_call {
+  template <class Call>
+  static dispatch_report of(const Call& call, const context& ctx) {
+    return call.explain(ctx);
+  }
+};
+struct measure_call {
+  template <class Call>
+  static std::size_t of(const Call& call, const context& ctx) {
+    return call.workspace_bytes(ctx);
+  }
+};
+struct run_oracle {
+  template <class Call>
+  static void of(const Call& call, context ctx) {
+    ctx.pin = {.implementation = "naive"};
+    call.run(ctx);
+  }
+};
+
+}  // namespace detail
+
 SEQMIX_END_NAMESPACE

@@ -57,7 +57,7 @@ inline constexpr delta_rule_fn delta_rule{};
 
 /// The oracle: the same call, token by token in double.
 struct naive_delta_rule_fn
-    : detail::recurrence_forms<detail::run_recurrence_oracle, detail::delta_rule_operator> {};
+    : detail::recurrence_forms<detail::run_oracle, detail::delta_rule_operator> {};
 inline constexpr naive_delta_rule_fn naive_delta_rule{};
 
 SEQMIX_END_NAMESPACE

@@ -10,20 +10,8 @@ namespace detail {
 /// S = S + k (beta (v - S^T k))^T
 template <class Tag>
 void naive_delta_rule(const matrix_recurrence_problem& p) {
-  const auto K = static_cast<std::size_t>(p.key_dim());
-  const auto V = static_cast<std::size_t>(p.value_dim());
   naive_recurrence<Tag>(p, [&](std::vector<double>& S, const naive_token& x, std::int64_t /*hv*/) {
-    // What the state holds under this key.
-    for (std::size_t c = 0; c < V; ++c) {
-      double held = 0;
-      for (std::size_t d = 0; d < K; ++d) {
-        held += S[d * V + c] * x.k[d];
-      }
-      const double beta = x.beta[x.beta.size() > 1 ? c : 0];
-      for (std::size_t d = 0; d < K; ++d) {
-        S[d * V + c] += x.k[d] * beta * (x.v[c] - held);
-      }
-    }
+    naive_delta_write<Tag>(S, x);
   });
 }
 

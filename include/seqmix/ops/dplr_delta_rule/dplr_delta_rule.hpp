@@ -61,7 +61,7 @@ inline constexpr dplr_delta_rule_fn dplr_delta_rule{};
 
 /// The oracle: the same call, token by token in double.
 struct naive_dplr_delta_rule_fn
-    : detail::recurrence_forms<detail::run_recurrence_oracle, detail::dplr_delta_rule_operator> {};
+    : detail::recurrence_forms<detail::run_oracle, detail::dplr_delta_rule_operator> {};
 inline constexpr naive_dplr_delta_rule_fn naive_dplr_delta_rule{};
 
 SEQMIX_END_NAMESPACE

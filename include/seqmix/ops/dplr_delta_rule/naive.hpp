@@ -10,19 +10,8 @@ namespace detail {
 /// S = (diag(e^g) + b a^T) S + k v^T
 template <class Tag>
 void naive_dplr_delta_rule(const matrix_recurrence_problem& p) {
-  const auto K = static_cast<std::size_t>(p.key_dim());
-  const auto V = static_cast<std::size_t>(p.value_dim());
   naive_recurrence<Tag>(p, [&](std::vector<double>& S, const naive_token& x, std::int64_t /*hv*/) {
-    for (std::size_t c = 0; c < V; ++c) {
-      double read = 0;  // of the state before its decay
-      for (std::size_t d = 0; d < K; ++d) {
-        read += S[d * V + c] * x.a[d];
-      }
-      for (std::size_t d = 0; d < K; ++d) {
-        const double kept = x.gate[d] == -HUGE_VAL ? 0 : std::exp(x.gate[d]) * S[d * V + c];
-        S[d * V + c] = kept + x.b[d] * read + x.k[d] * x.v[c];
-      }
-    }
+    naive_low_rank_step<Tag>(S, x, x.a, x.b);
   });
 }
 

@@ -59,7 +59,7 @@ inline constexpr gated_delta_rule_fn gated_delta_rule{};
 
 /// The oracle: the same call, token by token in double.
 struct naive_gated_delta_rule_fn
-    : detail::recurrence_forms<detail::run_recurrence_oracle, detail::gated_delta_rule_operator> {};
+    : detail::recurrence_forms<detail::run_oracle, detail::gated_delta_rule_operator> {};
 inline constexpr naive_gated_delta_rule_fn naive_gated_delta_rule{};
 
 SEQMIX_END_NAMESPACE

@@ -58,8 +58,7 @@ inline constexpr gated_linear_attention_fn gated_linear_attention{};
 
 /// The oracle: the same call, token by token in double.
 struct naive_gated_linear_attention_fn
-    : detail::recurrence_forms<detail::run_recurrence_oracle,
-                               detail::gated_linear_attention_operator> {};
+    : detail::recurrence_forms<detail::run_oracle, detail::gated_linear_attention_operator> {};
 inline constexpr naive_gated_linear_attention_fn naive_gated_linear_attention{};
 
 SEQMIX_END_NAMESPACE

@@ -59,8 +59,7 @@ struct kda_fn : detail::recurrence_operator<detail::kda_operator> {};
 inline constexpr kda_fn kda{};
 
 /// The oracle: the same call, token by token in double.
-struct naive_kda_fn
-    : detail::recurrence_forms<detail::run_recurrence_oracle, detail::kda_operator> {};
+struct naive_kda_fn : detail::recurrence_forms<detail::run_oracle, detail::kda_operator> {};
 inline constexpr naive_kda_fn naive_kda{};
 
 SEQMIX_END_NAMESPACE

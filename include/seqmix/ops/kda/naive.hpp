@@ -19,17 +19,7 @@ void naive_kda(const matrix_recurrence_problem& p) {
         s = x.gate[d] == -HUGE_VAL ? 0 : s * std::exp(x.gate[d]);
       }
     }
-    // What the state holds under this key.
-    for (std::size_t c = 0; c < V; ++c) {
-      double held = 0;
-      for (std::size_t d = 0; d < K; ++d) {
-        held += S[d * V + c] * x.k[d];
-      }
-      const double beta = x.beta[x.beta.size() > 1 ? c : 0];
-      for (std::size_t d = 0; d < K; ++d) {
-        S[d * V + c] += x.k[d] * beta * (x.v[c] - held);
-      }
-    }
+    naive_delta_write<Tag>(S, x);
   });
 }
 

@@ -68,8 +68,7 @@ inline constexpr lightning_attention_fn lightning_attention{};
 
 /// The oracle: the same call, token by token in double.
 struct naive_lightning_attention_fn
-    : detail::recurrence_forms<detail::run_recurrence_oracle,
-                               detail::lightning_attention_operator> {};
+    : detail::recurrence_forms<detail::run_oracle, detail::lightning_attention_operator> {};
 inline constexpr naive_lightning_attention_fn naive_lightning_attention{};
 
 SEQMIX_END_NAMESPACE

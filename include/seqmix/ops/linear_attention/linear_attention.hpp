@@ -51,7 +51,7 @@ inline constexpr linear_attention_fn linear_attention{};
 
 /// The oracle: the same call, token by token in double.
 struct naive_linear_attention_fn
-    : detail::recurrence_forms<detail::run_recurrence_oracle, detail::linear_attention_operator> {};
+    : detail::recurrence_forms<detail::run_oracle, detail::linear_attention_operator> {};
 inline constexpr naive_linear_attention_fn naive_linear_attention{};
 
 SEQMIX_END_NAMESPACE

@@ -21,14 +21,6 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// Tensors of the batched (rank 4) or the packed (rank 3) form of a call.
-template <class Q, class K, class V, class O>
-concept recurrence_tensors =
-    ((view_of<Q, 4> && view_of<K, 4> && view_of<V, 4> && mutable_view_of<O, 4>) ||
-     (view_of<Q, 3> && view_of<K, 3> && view_of<V, 3> && mutable_view_of<O, 3>)) &&
-    real_scalar<typename Q::element_type> && real_scalar<typename K::element_type> &&
-    real_scalar<typename V::element_type> && real_scalar<typename O::element_type>;
-
 /// A number for each token and head as rows of one element: [B, T, HV], packed [total, HV].
 template <class X>
 any_view<4> token_numbers(const X& x) noexcept {
@@ -99,33 +91,6 @@ dispatch::call<Arch, matrix_recurrence_problem> bind_recurrence(const Q& q, cons
                                  &Op::template naive<Arch>>};
 }
 
-/// What a call can be asked for.
-struct run_recurrence {
-  template <class Call>
-  static void of(const Call& call, const context& ctx) {
-    call.run(ctx);
-  }
-};
-struct explain_recurrence {
-  template <class Call>
-  static dispatch_report of(const Call& call, const context& ctx) {
-    return call.explain(ctx);
-  }
-};
-struct measure_recurrence {
-  template <class Call>
-  static std::size_t of(const Call& call, const context& ctx) {
-    return call.workspace_bytes(ctx);
-  }
-};
-struct run_recurrence_oracle {
-  template <class Call>
-  static void of(const Call& call, context ctx) {
-    ctx.pin = {.implementation = "naive"};
-    call.run(ctx);
-  }
-};
-
 /// The forms of a call by how many inputs stand between v and o.
 template <class Verb, class Op, int Gates = Op::gates>
 struct recurrence_forms;
@@ -133,7 +98,7 @@ struct recurrence_forms;
 template <class Verb, class Op>
 struct recurrence_forms<Verb, Op, 0> {
   template <class Arch = simd::default_arch, class Q, class K, class V, class O>
-    requires recurrence_tensors<Q, K, V, O>
+    requires sequence_tensors<Q, K, V, O>
   auto operator()(const Q& q, const K& k, const V& v, const O& o,
                   const recurrence_options& options = {}, const context& ctx = {}) const {
     return Verb::of(bind_recurrence<Arch, Op>(q, k, v, o, options), ctx);
@@ -143,7 +108,7 @@ struct recurrence_forms<Verb, Op, 0> {
 template <class Verb, class Op>
 struct recurrence_forms<Verb, Op, 1> {
   template <class Arch = simd::default_arch, class Q, class K, class V, class G, class O>
-    requires recurrence_tensors<Q, K, V, O> && Op::template
+    requires sequence_tensors<Q, K, V, O> && Op::template
   takes<Q, G> auto operator()(const Q& q, const K& k, const V& v, const G& g, const O& o,
                               const recurrence_options& options = {},
                               const context& ctx = {}) const {
@@ -154,7 +119,7 @@ struct recurrence_forms<Verb, Op, 1> {
 template <class Verb, class Op>
 struct recurrence_forms<Verb, Op, 2> {
   template <class Arch = simd::default_arch, class Q, class K, class V, class G, class B, class O>
-    requires recurrence_tensors<Q, K, V, O> && Op::template
+    requires sequence_tensors<Q, K, V, O> && Op::template
   takes<Q, G, B> auto operator()(const Q& q, const K& k, const V& v, const G& g, const B& beta,
                                  const O& o, const recurrence_options& options = {},
                                  const context& ctx = {}) const {
@@ -166,7 +131,7 @@ template <class Verb, class Op>
 struct recurrence_forms<Verb, Op, 3> {
   template <class Arch = simd::default_arch, class Q, class K, class V, class G, class A, class B,
             class O>
-    requires recurrence_tensors<Q, K, V, O> && Op::template
+    requires sequence_tensors<Q, K, V, O> && Op::template
   takes<Q, G, A, B> auto operator()(const Q& q, const K& k, const V& v, const G& g, const A& a,
                                     const B& b, const O& o, const recurrence_options& options = {},
                                     const context& ctx = {}) const {
@@ -176,11 +141,11 @@ struct recurrence_forms<Verb, Op, 3> {
 
 /// An operator as a function object.
 template <class Op>
-struct recurrence_operator : recurrence_forms<run_recurrence, Op> {
+struct recurrence_operator : recurrence_forms<run_call, Op> {
   /// Which implementation the same call would run. Runs nothing.
-  static constexpr recurrence_forms<explain_recurrence, Op> explain{};
+  static constexpr recurrence_forms<explain_call, Op> explain{};
   /// The bytes of `context.workspace` that the same call needs.
-  static constexpr recurrence_forms<measure_recurrence, Op> workspace_bytes{};
+  static constexpr recurrence_forms<measure_call, Op> workspace_bytes{};
 };
 
 }  // namespace detail

@@ -16,12 +16,6 @@ namespace detail {
 inline constexpr std::int64_t largest_state_dim = 512;
 
 template <class Tag>
-void check_real(contract<Tag>& c, const char* argument, scalar_type type) {
-  c.require(type != scalar_type::i32 && type != scalar_type::i64, argument,
-            "element type f32, f64, f16 or bf16", name(type));
-}
-
-template <class Tag>
 void check_recurrence_shapes(contract<Tag>& c, const matrix_recurrence_problem& p) {
   const auto [B, T, H, K] = p.q.extents;
   const std::int64_t HV = p.v.extents[2];
@@ -45,7 +39,7 @@ void check_token_input(contract<Tag>& c, const char* argument, const char* lette
   std::array<std::int64_t, 4> expected = p.v.extents;
   expected[3] = x.extents[3] == or_last ? or_last : last;
   c.tensor(argument, x).shape(argument, x, expected, letters);
-  check_real(c, argument, x.type);
+  c.real(argument, x.type);
   c.same_device(argument, x.memory, "q", p.q.memory).no_overlap("o", p.o, argument, x);
 }
 
@@ -80,7 +74,7 @@ void check_states(contract<Tag>& c, const matrix_recurrence_problem& p) {
     const std::int64_t entries = pooled ? x.extents[0] : p.sequences;
     c.shape(argument, x, {entries, p.value_heads(), p.key_dim(), p.value_dim()},
             pooled ? "[pool, HV, K, V]" : "[N, HV, K, V]");
-    check_real(c, argument, x.type);
+    c.real(argument, x.type);
     c.same_device(argument, x.memory, "q", p.q.memory).no_overlap("o", p.o, argument, x);
   };
   const bool pooled = p.initial_slots.given();
@@ -127,7 +121,7 @@ void check_kept_states(contract<Tag>& c, const matrix_recurrence_problem& p) {
     c.tensor(argument, x);
     c.shape(argument, x, {p.sequences, x.extents[1], p.value_heads(), p.key_dim(), p.value_dim()},
             letters);
-    check_real(c, argument, x.type);
+    c.real(argument, x.type);
     c.same_device(argument, x.memory, "q", p.q.memory).no_overlap("o", p.o, argument, x);
     c.no_self_overlap(argument, x);
     for (const auto& [other, y] :
@@ -183,7 +177,7 @@ void check_features(contract<Tag>& c, const matrix_recurrence_problem& p) {
     c.absent(argument, !p.normalise, why);
     c.tensor(argument, z);
     c.shape(argument, z, {p.sequences, p.value_heads(), p.key_dim()}, "[N, HV, K]");
-    check_real(c, argument, z.type);
+    c.real(argument, z.type);
     c.same_device(argument, z.memory, "q", p.q.memory).no_overlap("o", p.o, argument, z);
   };
   check("options.initial_normaliser", p.initial_normaliser);

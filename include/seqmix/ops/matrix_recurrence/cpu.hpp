@@ -155,11 +155,9 @@ struct matrix_recurrence_cpu {
   static void store_normaliser(const matrix_recurrence_problem& p, const recurrence_sequence& s,
                                std::int64_t hv, const token_rows<C, Arch>& rows) noexcept {
     const any_out<3>& x = p.final_normaliser;
-    with_real_elements(x.data, x.type, [&](const auto* data) {
-      using T = std::remove_cvref_t<decltype(*data)>;
+    with_real_elements(x.data, x.type, [&]<class T>(T* data) {
       for (std::int64_t d = 0; d < p.key_dim(); ++d) {
-        const_cast<T*>(data)[s.index * x.strides[0] + hv * x.strides[1] + d * x.strides[2]] =
-            narrow<T>(rows.z[d]);
+        data[s.index * x.strides[0] + hv * x.strides[1] + d * x.strides[2]] = narrow<T>(rows.z[d]);
       }
     });
   }
@@ -204,8 +202,7 @@ struct matrix_recurrence_cpu {
                           std::int64_t entry, std::int64_t hv, std::int64_t column,
                           std::int64_t columns, const C* tile) noexcept {
     const std::int64_t at = entry * x.strides[0] + hv * x.strides[1];
-    with_real_elements(x.data, x.type, [&](const auto* data) __attribute__((always_inline)) {
-      auto* out = const_cast<std::remove_cvref_t<decltype(*data)>*>(data);
+    with_real_elements(x.data, x.type, [&](auto* out) __attribute__((always_inline)) {
       for (std::int64_t d = 0; d < p.key_dim(); ++d) {
         for (std::int64_t i = 0; i < columns; i += w) {
           simd::store_strided<C, Arch>(simd::vec<C, Arch>::load_aligned(tile + d * columns + i),

@@ -26,10 +26,7 @@ template <class Tag>
 void naive_set(const any_out<4>& x, std::int64_t i, std::int64_t j, std::int64_t h, std::int64_t d,
                double value) {
   const std::int64_t at = i * x.strides[0] + j * x.strides[1] + h * x.strides[2] + d * x.strides[3];
-  with_real_elements(x.data, x.type, [&](const auto* data) {
-    using T = std::remove_cvref_t<decltype(*data)>;
-    const_cast<T*>(data)[at] = narrow<T>(value);
-  });
+  with_real_elements(x.data, x.type, [&]<class T>(T* data) { data[at] = narrow<T>(value); });
 }
 
 /// One token of one value head, in double.
@@ -67,10 +64,7 @@ void naive_keep(const any_out<5>& x, std::int64_t sequence, std::int64_t entry, 
     const auto c = static_cast<std::int64_t>(i) % V;
     const std::int64_t at = sequence * x.strides[0] + entry * x.strides[1] + hv * x.strides[2] +
                             d * x.strides[3] + c * x.strides[4];
-    with_real_elements(x.data, x.type, [&](const auto* data) {
-      using T = std::remove_cvref_t<decltype(*data)>;
-      const_cast<T*>(data)[at] = narrow<T>(S[i]);
-    });
+    with_real_elements(x.data, x.type, [&]<class T>(T* data) { data[at] = narrow<T>(S[i]); });
   }
 }
 
@@ -152,15 +146,49 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
       }
       for (std::int64_t d = 0; p.final_normaliser.given() && d < K; ++d) {
         const any_out<3>& x = p.final_normaliser;
-        with_real_elements(x.data, x.type, [&](const auto* data) {
-          using T = std::remove_cvref_t<decltype(*data)>;
-          const_cast<T*>(data)[n * x.strides[0] + hv * x.strides[1] + d * x.strides[2]] =
+        with_real_elements(x.data, x.type, [&]<class T>(T* data) {
+          data[n * x.strides[0] + hv * x.strides[1] + d * x.strides[2]] =
               narrow<T>(z[static_cast<std::size_t>(d)]);
         });
       }
       for (std::int64_t i = 0; p.final_state.given() && i < K * V; ++i) {
         naive_set<Tag>(p.final_state, s.final, hv, i / V, i % V, S[static_cast<std::size_t>(i)]);
       }
+    }
+  }
+}
+
+/// The delta rule's write, in every oracle that has it: S = S + k (beta (v - S^T k))^T.
+template <class Tag>
+void naive_delta_write(std::vector<double>& S, const naive_token& x) {
+  const std::size_t K = x.k.size();
+  const std::size_t V = x.v.size();
+  for (std::size_t c = 0; c < V; ++c) {
+    double held = 0;  // what the state holds under this key
+    for (std::size_t d = 0; d < K; ++d) {
+      held += S[d * V + c] * x.k[d];
+    }
+    const double beta = x.beta[x.beta.size() > 1 ? c : 0];
+    for (std::size_t d = 0; d < K; ++d) {
+      S[d * V + c] += x.k[d] * beta * (x.v[c] - held);
+    }
+  }
+}
+
+/// A step of the general form: S = (diag(e^g) + b a^T) S + k v^T.
+template <class Tag>
+void naive_low_rank_step(std::vector<double>& S, const naive_token& x, const std::vector<double>& a,
+                         const std::vector<double>& b) {
+  const std::size_t K = x.k.size();
+  const std::size_t V = x.v.size();
+  for (std::size_t c = 0; c < V; ++c) {
+    double read = 0;  // of the state before its decay
+    for (std::size_t d = 0; d < K; ++d) {
+      read += S[d * V + c] * a[d];
+    }
+    for (std::size_t d = 0; d < K; ++d) {
+      const double kept = x.gate[d] == -HUGE_VAL ? 0 : std::exp(x.gate[d]) * S[d * V + c];
+      S[d * V + c] = kept + b[d] * read + x.k[d] * x.v[c];
     }
   }
 }

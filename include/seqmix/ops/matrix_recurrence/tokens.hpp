@@ -280,9 +280,7 @@ void store_outputs(const matrix_recurrence_problem& p, const recurrence_sequence
                    std::int64_t hv, std::int64_t first, std::int64_t count, std::int64_t begin,
                    std::int64_t end, const token_rows<C, Arch>& rows) noexcept {
   using V = simd::vec<C, Arch>;
-  with_real_elements(p.o.data, p.o.type, [&](const auto* data) __attribute__((always_inline)) {
-    // The tensor is an output: only the type switch knows it as const.
-    auto* out = const_cast<std::remove_cvref_t<decltype(*data)>*>(data);
+  with_real_elements(p.o.data, p.o.type, [&](auto* out) __attribute__((always_inline)) {
     for (std::int64_t t = 0; t < count; ++t) {
       const std::int64_t at =
           s.batch * p.o.strides[0] + s.place(first + t) * p.o.strides[1] + hv * p.o.strides[2];

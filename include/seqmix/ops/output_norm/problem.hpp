@@ -67,9 +67,7 @@ violation check_output_norm(output_norm_problem& p, const output_norm_options& o
             "a positive number, as options.kind is layer_norm", options.eps);
   const auto real = [&](const char* argument, const auto& v) {
     c.tensor(argument, v);
-    c.require(v.type != scalar_type::i32 && v.type != scalar_type::i64, argument,
-              "element type f32, f64, f16 or bf16", name(v.type));
-    c.same_device(argument, v.memory, "x", p.x.memory);
+    c.real(argument, v.type).same_device(argument, v.memory, "x", p.x.memory);
   };
   const auto repeated = [&](const char* argument, const any_view<2>& v) {
     if (!v.given()) {

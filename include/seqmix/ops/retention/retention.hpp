@@ -48,7 +48,7 @@ inline constexpr retention_fn retention{};
 
 /// The oracle: the same call, token by token in double.
 struct naive_retention_fn
-    : detail::recurrence_forms<detail::run_recurrence_oracle, detail::retention_operator> {};
+    : detail::recurrence_forms<detail::run_oracle, detail::retention_operator> {};
 inline constexpr naive_retention_fn naive_retention{};
 
 SEQMIX_END_NAMESPACE

@@ -62,8 +62,7 @@ struct rwkv7_fn : detail::recurrence_operator<detail::rwkv7_operator> {};
 inline constexpr rwkv7_fn rwkv7{};
 
 /// The oracle: the same call, token by token in double.
-struct naive_rwkv7_fn
-    : detail::recurrence_forms<detail::run_recurrence_oracle, detail::rwkv7_operator> {};
+struct naive_rwkv7_fn : detail::recurrence_forms<detail::run_oracle, detail::rwkv7_operator> {};
 inline constexpr naive_rwkv7_fn naive_rwkv7{};
 
 SEQMIX_END_NAMESPACE

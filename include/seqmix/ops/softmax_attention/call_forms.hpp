@@ -17,14 +17,6 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// Tensors of the batched (rank 4) or the packed (rank 3) form of a call.
-template <class Q, class K, class V, class O>
-concept attention_tensors =
-    ((view_of<Q, 4> && view_of<K, 4> && view_of<V, 4> && mutable_view_of<O, 4>) ||
-     (view_of<Q, 3> && view_of<K, 3> && view_of<V, 3> && mutable_view_of<O, 3>)) &&
-    real_scalar<typename Q::element_type> && real_scalar<typename K::element_type> &&
-    real_scalar<typename V::element_type> && real_scalar<typename O::element_type>;
-
 /// Queries and output of the cached form.
 template <class Q, class O>
 concept decode_tensors =
@@ -119,38 +111,11 @@ attention_call<Arch> bind_functors(const Q& q, const K& k, const V& v, const O& 
                            typename Functors::score_type, typename Functors::mask_type>);
 }
 
-/// What a call can be asked for.
-struct run_call {
-  template <class Call>
-  static void of(const Call& call, const context& ctx) {
-    call.run(ctx);
-  }
-};
-struct explain_call {
-  template <class Call>
-  static dispatch_report of(const Call& call, const context& ctx) {
-    return call.explain(ctx);
-  }
-};
-struct measure_call {
-  template <class Call>
-  static std::size_t of(const Call& call, const context& ctx) {
-    return call.workspace_bytes(ctx);
-  }
-};
-struct run_oracle {
-  template <class Call>
-  static void of(const Call& call, context ctx) {
-    ctx.pin = {.implementation = "naive"};
-    call.run(ctx);
-  }
-};
-
 /// The forms of the call, once for everything that it can be asked for.
 template <class Verb, class Name = plain_name>
 struct attention_forms {
   template <class Arch = simd::default_arch, class Q, class K, class V, class O>
-    requires attention_tensors<Q, K, V, O>
+    requires sequence_tensors<Q, K, V, O>
   auto operator()(const Q& q, const K& k, const V& v, const O& o,
                   const softmax_attention_options& options = {}, const context& ctx = {}) const {
     return Verb::of(bind_attention<Arch, Name>(q, k, v, o, options), ctx);
@@ -165,7 +130,7 @@ struct attention_forms {
   // With a score functor or a mask functor.
   template <class Arch = simd::default_arch, class Route = default_route, class Q, class K, class V,
             class O, attention_functor F>
-    requires attention_tensors<Q, K, V, O>
+    requires sequence_tensors<Q, K, V, O>
   auto operator()(const Q& q, const K& k, const V& v, const O& o, const F& functor,
                   const softmax_attention_options& options = {}, const context& ctx = {}) const {
     return Verb::of(bind_functors<Arch, Name, Route>(q, k, v, o, one_functor(functor), options),
@@ -184,7 +149,7 @@ struct attention_forms {
   // With both.
   template <class Arch = simd::default_arch, class Route = default_route, class Q, class K, class V,
             class O, attention_score S, attention_mask M>
-    requires attention_tensors<Q, K, V, O>
+    requires sequence_tensors<Q, K, V, O>
   auto operator()(const Q& q, const K& k, const V& v, const O& o, const S& score, const M& mask,
                   const softmax_attention_options& options = {}, const context& ctx = {}) const {
     return Verb::of(

@@ -33,8 +33,7 @@ void check_beside(contract<Tag>& c, const char* argument, const any_view<Rank>& 
 template <class Tag, std::size_t Rank>
 void check_addend(contract<Tag>& c, const char* argument, const any_view<Rank>& v,
                   const softmax_attention_problem& p) {
-  c.require(v.type != scalar_type::i32 && v.type != scalar_type::i64, argument,
-            "element type f32, f64, f16 or bf16", name(v.type));
+  c.real(argument, v.type);
   check_beside(c, argument, v, p);
 }
 

@@ -153,13 +153,7 @@ void select_top(const C* scores, std::int64_t keys, std::int64_t* best, std::int
   }
   std::sort_heap(best, best + count, ahead);
   for (std::int64_t n = 0; n < most; ++n) {
-    const std::int64_t at = sequence * top.strides[0] + head * top.strides[1] + n * top.strides[2];
-    const std::int64_t key = n < count ? best[n] : -1;
-    if (top.type == scalar_type::i32) {
-      static_cast<std::int32_t*>(top.data)[at] = static_cast<std::int32_t>(key);
-    } else {
-      static_cast<std::int64_t*>(top.data)[at] = key;
-    }
+    write_index(top, sequence, head, n, n < count ? best[n] : -1);
   }
 }
 

@@ -180,12 +180,7 @@ void naive_key_outputs(const softmax_attention_problem& p, std::int64_t b,
         const double most = best < 0 ? 0 : row[static_cast<std::size_t>(best)];
         best = row[static_cast<std::size_t>(j)] > most ? j : best;
       }
-      const std::int64_t at = b * top.strides[0] + h * top.strides[1] + n * top.strides[2];
-      if (top.type == scalar_type::i32) {
-        static_cast<std::int32_t*>(top.data)[at] = static_cast<std::int32_t>(best);
-      } else {
-        static_cast<std::int64_t*>(top.data)[at] = best;
-      }
+      write_index(top, b, h, n, best);
       if (best >= 0) {
         row[static_cast<std::size_t>(best)] = 0;
       }

@@ -141,9 +141,7 @@ void relative_position_logits(const Q& q, const R& r, const O& out,
   if (options.v.given()) {
     detail::check_on_host(c, "options.v", options.v);
     c.shape("options.v", options.v, {H, D}, "[H, D]");
-    c.require(options.v.type != scalar_type::i32 && options.v.type != scalar_type::i64, "options.v",
-              "element type f32, f64, f16 or bf16", name(options.v.type));
-    c.no_overlap("out", logits, "options.v", options.v);
+    c.real("options.v", options.v.type).no_overlap("out", logits, "options.v", options.v);
   }
   c.no_overlap("out", logits, "q", queries).no_overlap("out", logits, "r", rows);
   c.no_self_overlap("out", logits);
@@ -251,9 +249,7 @@ void log_cpb_table(const log_cpb_weights& weights, const O& table, double row_sc
                                            const char* letters) {
     detail::check_on_host(c, argument, v);
     c.shape(argument, v, shape, letters);
-    c.require(v.type != scalar_type::i32 && v.type != scalar_type::i64, argument,
-              "element type f32, f64, f16 or bf16", name(v.type));
-    c.no_overlap("table", any_out<3>(table), argument, v);
+    c.real(argument, v.type).no_overlap("table", any_out<3>(table), argument, v);
   };
   detail::check_on_host(c, "table", any_out<3>(table));
   check("weights.hidden", weights.hidden, {units, 2}, "[M, 2]");

@@ -70,17 +70,6 @@ void weigh_scores(const attention_normaliser& how, C* score, std::int64_t n) noe
   }
 }
 
-/// The scores' maximum joins the row's.
-template <class C, class Arch>
-void take_maximum(const C* score, std::int64_t n, softmax_state<C, Arch>& state) noexcept {
-  using V = simd::vec<C, Arch>;
-  V largest(state.maximum);
-  for (std::int64_t j = 0; j < n; j += simd::lanes<C, Arch>) {
-    largest = xsimd::max(largest, V::load_aligned(score + j));
-  }
-  state.maximum = simd::max_lanes<C, Arch>(largest);
-}
-
 /// Softmax in a pass of its own kind; returns the factor by which what the row holds shrinks.
 template <class C, class Arch>
 SEQMIX_ALWAYS_INLINE C softmax_pass(key_pass pass, C* score, std::int64_t n,
