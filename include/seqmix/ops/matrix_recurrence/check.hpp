@@ -43,6 +43,33 @@ void check_token_input(contract<Tag>& c, const char* argument, const char* lette
   c.same_device(argument, x.memory, "q", p.q.memory).no_overlap("o", p.o, argument, x);
 }
 
+/// A gate, `last` for each token and head, and what its encoding has beside it.
+template <class Tag>
+void check_gate(contract<Tag>& c, const char* letters, const matrix_recurrence_problem& p,
+                std::int64_t last) {
+  check_token_input(c, "g", letters, p.gate, p, last, last);
+  const auto parameter = [&](const char* argument, const head_parameter& x) {
+    if (!x.given()) {
+      return;
+    }
+    const std::int64_t each = x.extents[1] == 1 ? 1 : last;
+    c.tensor(argument, x).shape(argument, x, {p.value_heads(), each}, "[HV], or [HV, gates]");
+    c.real(argument, x.type).same_device(argument, x.memory, "q", p.q.memory);
+    c.no_overlap("o", p.o, argument, x);
+    c.no_overlap("options.final_state", p.final_state, argument, x);
+    c.no_overlap("options.checkpoints", p.checkpoints, argument, x);
+    c.no_overlap("options.rollback", p.rollback, argument, x);
+  };
+  parameter("g.a_log", p.gates.a_log);
+  parameter("g.bias", p.gates.bias);
+  const double constant = p.gates.constant;
+  c.require(p.gates.encoding != gate_encoding::bounded || (constant >= -5 && constant < 0),
+            "g.lower_bound", "at least -5 and below 0", constant);
+  c.require(
+      p.gates.encoding != gate_encoding::logsigmoid || (std::isfinite(constant) && constant > 0),
+      "g.tau", "a finite number above 0", constant);
+}
+
 template <class Tag>
 void check_slots(contract<Tag>& c, const char* argument, const any_view<1>& slots,
                  std::int64_t sequences, std::int64_t pool, bool distinct) {

@@ -32,7 +32,49 @@ void naive_set(const any_out<4>& x, std::int64_t i, std::int64_t j, std::int64_t
 /// One token of one value head, in double.
 struct naive_token {
   std::vector<double> q, k, v, gate, beta, a, b;
+  std::vector<double> decay;  ///< what the gates stand for; `gate` is as it was given
 };
+
+/// The factor that a gate x stands for, from the definition of its encoding.
+template <class Tag>
+double naive_decay(const gate_form& form, std::int64_t hv, std::size_t d, double x) {
+  const auto parameter = [&](const head_parameter& of) {
+    return of.given() ? real_at<double>(of, hv, of.extents[1] == 1 ? 0 : std::int64_t(d)) : 0.0;
+  };
+  const auto softplus = [](double y) { return y > 40 ? y : std::log1p(std::exp(y)); };
+  const double rate = std::exp(parameter(form.a_log));
+  const double y = x + parameter(form.bias);
+  switch (form.encoding) {
+    case gate_encoding::log2:
+      return std::pow(2, x);
+    case gate_encoding::linear:
+      return x;
+    case gate_encoding::softplus:
+      return std::exp(-rate * softplus(y));
+    case gate_encoding::bounded:
+      return std::exp(form.constant / (1 + std::exp(-rate * y)));
+    case gate_encoding::exponential:
+      return std::exp(-std::exp(x));
+    case gate_encoding::logsigmoid:
+      return std::exp(-softplus(-x) / form.constant);
+    default:
+      return std::exp(x);
+  }
+}
+
+/// Likewise the strength.
+template <class Tag>
+double naive_beta(beta_encoding encoding, double x) {
+  return encoding == beta_encoding::plain
+             ? x
+             : (encoding == beta_encoding::sigmoid ? 1 : 2) / (1 + std::exp(-x));
+}
+
+/// The decayed state: what a factor of zero multiplies is over, whatever it is.
+template <class Tag>
+double naive_kept(double decay, double s) {
+  return decay == 0 ? 0 : decay * s;
+}
 
 /// The feature maps, from their definitions.
 template <class Tag>
@@ -111,7 +153,13 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
         };
         const std::int64_t h = p.key_head(hv);
         naive_token token{row(p.q, h),     row(p.k, h),  row(p.v, hv), row(p.gate, hv),
-                          row(p.beta, hv), row(p.a, hv), row(p.b, hv)};
+                          row(p.beta, hv), row(p.a, hv), row(p.b, hv), {}};
+        for (std::size_t d = 0; d < token.gate.size(); ++d) {
+          token.decay.push_back(naive_decay<Tag>(p.gates, hv, d, token.gate[d]));
+        }
+        for (double& beta : token.beta) {
+          beta = naive_beta<Tag>(p.betas, beta);
+        }
         for (std::vector<double>* x : {&token.q, &token.k}) {
           for (double& e : *x) {
             e = naive_feature<Tag>(p.features, e);
@@ -187,7 +235,7 @@ void naive_low_rank_step(std::vector<double>& S, const naive_token& x, const std
       read += S[d * V + c] * a[d];
     }
     for (std::size_t d = 0; d < K; ++d) {
-      const double kept = x.gate[d] == -HUGE_VAL ? 0 : std::exp(x.gate[d]) * S[d * V + c];
+      const double kept = naive_kept<Tag>(x.decay[d], S[d * V + c]);
       S[d * V + c] = kept + b[d] * read + x.k[d] * x.v[c];
     }
   }

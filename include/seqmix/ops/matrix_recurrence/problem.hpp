@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/ops/matrix_recurrence/gate_views.hpp>
 #include <seqmix/ops/matrix_recurrence/options.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -28,17 +29,19 @@ enum class state_update {
 struct matrix_recurrence_problem {
   static constexpr const char* operator_name = "matrix_recurrence";
 
-  any_view<4> q;     // [B, T, H, K]
-  any_view<4> k;     // [B, T, H, K]
-  any_view<4> v;     // [B, T, HV, V]
-  any_out<4> o;      // [B, T, HV, V]
-  any_view<4> gate;  // [B, T, HV, 1 or K]: logarithms of the decay, but for their factor
-  double gate_factor = 1;
+  any_view<4> q;           // [B, T, H, K]
+  any_view<4> k;           // [B, T, H, K]
+  any_view<4> v;           // [B, T, HV, V]
+  any_out<4> o;            // [B, T, HV, V]
+  any_view<4> gate;        // [B, T, HV, 1 or K]
+  gate_form gates;         // what they say of the decay
+  double gate_factor = 1;  // of logarithms
   bool retention = false;  // there is no gate: the decay of head h is 1 - 2^(-5 - h)
   any_view<4> beta;        // [B, T, HV, 1 or V], of delta
-  any_view<4> a;           // [B, T, HV, K], of general
-  any_view<4> b;           // [B, T, HV, K], of general
-  bool removal = false;    // of general: -a and a b stand for a and b
+  beta_encoding betas = beta_encoding::plain;
+  any_view<4> a;         // [B, T, HV, K], of general
+  any_view<4> b;         // [B, T, HV, K], of general
+  bool removal = false;  // of general: -a and a b stand for a and b
   state_decay decay = state_decay::none;
   state_update update = state_update::none;
 

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
-#include <seqmix/core/convert.hpp>
 #include <seqmix/core/workspace.hpp>
-#include <seqmix/ops/matrix_recurrence/problem.hpp>
+#include <seqmix/ops/matrix_recurrence/gates.hpp>
 #include <seqmix/simd/load.hpp>
-#include <seqmix/simd/math.hpp>
 
 // Tokens on their way into the recurrence: rows in the compute type, with all that depends on the
 // token alone worked in. From here on nothing knows strides or element types.
@@ -27,6 +24,8 @@ struct token_rows {
   C* q;       // [block][keys], scaled
   C* k;       // [block][keys]
   C* decay;   // [block][keys] or [block]: factors, not logarithms
+  C* rate;    // [keys]: e^a_log of the gates, where their encoding has it
+  C* bias;    // [keys]: likewise
   C* read;    // [block + 1][keys]: what the state is read with before it is written
   C* b;       // [block][keys]
   C* beta;    // [block][values], when there is one for each value
@@ -45,6 +44,9 @@ struct token_rows {
     q = layout.take<C>(n * keys);
     k = layout.take<C>(n * keys);
     decay = layout.take<C>(p.decay == state_decay::per_key ? n * keys : n);
+    const bool rates = p.decay == state_decay::per_key && has_head_parameters(p.gates.encoding);
+    rate = layout.take<C>(rates ? keys : 0);
+    bias = layout.take<C>(rates ? keys : 0);
     read = layout.take<C>(reads ? (n + 1) * keys : 0);
     b = layout.take<C>(p.update == state_update::general ? n * keys : 0);
     const bool many_betas = p.update == state_update::delta && p.beta.extents[3] > 1;
@@ -126,12 +128,10 @@ void map_features(feature_map map, C* row, std::int64_t n, std::int64_t width) n
   for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
     const V x = V::load_aligned(row + i);
     const V positive = xsimd::select(x < zero, zero, x);
-    const V e = xsimd::exp(zero - xsimd::abs(x));
-    const V logistic = xsimd::select(x < zero, e, one) / (one + e);
     V y = x;
     switch (map) {
       case feature_map::elu_plus_1:
-        y = xsimd::select(x < zero, e, x + one);
+        y = xsimd::select(x < zero, xsimd::exp(zero - xsimd::abs(x)), x + one);
         break;
       case feature_map::relu:
         y = positive;
@@ -140,10 +140,10 @@ void map_features(feature_map map, C* row, std::int64_t n, std::int64_t width) n
         y = positive * positive;
         break;
       case feature_map::silu:
-        y = x * logistic;
+        y = x * simd::logistic<C, Arch>(x);
         break;
       case feature_map::sigmoid:
-        y = logistic;
+        y = simd::logistic<C, Arch>(x);
         break;
       case feature_map::exponential:
         y = xsimd::exp(x);
@@ -180,6 +180,9 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
   constexpr std::int64_t w = simd::lanes<C, Arch>;
   const std::int64_t h = p.key_head(hv);
   const bool delta = p.update == state_update::delta;
+  if (p.decay == state_decay::per_key && has_head_parameters(p.gates.encoding)) {
+    load_head_parameters<C, Arch>(p.gates, hv, p.key_dim(), rows.rate, rows.bias);
+  }
   for (std::int64_t t = 0; t < count; ++t) {
     const std::int64_t place = s.place(first + t);
     const auto load = [&](const any_view<4>& x, std::int64_t head, std::int64_t width, C* out) {
@@ -216,19 +219,17 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
 
     bool cut = false;
     if (p.decay == state_decay::scalar) {
-      const double gate =
-          p.retention ? std::log1p(-std::exp2(-5.0 - static_cast<double>(hv)))
-                      : p.gate_factor * token_number<double, Arch>(p.gate, s.batch, place, hv);
-      rows.decay[t] = static_cast<C>(std::exp(gate));
+      const double factor =
+          p.retention ? 1 - std::exp2(-5.0 - static_cast<double>(hv))
+                      : decoded_gate<Arch>(
+                            p.gates, hv,
+                            p.gate_factor * token_number<double, Arch>(p.gate, s.batch, place, hv));
+      rows.decay[t] = static_cast<C>(factor);
       cut = rows.decay[t] == C(0);
     } else if (p.decay == state_decay::per_key) {
       C* decay = rows.decay + t * rows.keys;
       load(p.gate, hv, rows.keys, decay);
-      for (std::int64_t i = 0; i < rows.keys; i += w) {
-        // To the last bits: what a factor near 1 is off grows with every token that it lasts.
-        const V e = xsimd::exp(V::load_aligned(decay + i));
-        e.store_aligned(decay + i);
-      }
+      decode_gates<C, Arch>(p.gates, rows.rate, rows.bias, decay, rows.keys);
       for (std::int64_t i = 0; i < p.key_dim(); ++i) {
         cut |= decay[i] == C(0);
       }
@@ -241,8 +242,10 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
       if (rows.beta != nullptr) {
         C* beta = rows.beta + t * rows.values;
         load(p.beta, hv, rows.values, beta);
+        decode_betas<C, Arch>(p.betas, beta, rows.values);
       } else {
-        strength = token_number<C, Arch>(p.beta, s.batch, place, hv);
+        strength = static_cast<C>(
+            decoded_beta<Arch>(p.betas, token_number<double, Arch>(p.beta, s.batch, place, hv)));
         scale_row<C, Arch>(v, rows.values, strength);
       }
       if (p.decay == state_decay::scalar) {
