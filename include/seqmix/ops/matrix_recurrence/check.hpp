@@ -3,8 +3,7 @@
 
 #include <array>
 #include <cmath>
-#include <seqmix/core/checks.hpp>
-#include <seqmix/ops/matrix_recurrence/problem.hpp>
+#include <seqmix/ops/matrix_recurrence/check_features.hpp>
 #include <string>
 #include <utility>
 
@@ -186,55 +185,12 @@ void check_kept_states(contract<Tag>& c, const matrix_recurrence_problem& p) {
   }
 }
 
-/// Feature maps and the denominator, which linear attention has.
-template <class Tag>
-void check_features(contract<Tag>& c, const matrix_recurrence_problem& p) {
-  const bool plain = p.decay == state_decay::none && p.update == state_update::none;
-  const char* why = plain ? "options.normalise is off" : "only linear_attention has it";
-  c.absent("options.features", !plain && p.features != feature_map::identity, why);
-  c.require(p.features >= feature_map::identity && p.features <= feature_map::exponential,
-            "options.features", "one of the enumerators", static_cast<int>(p.features));
-  c.absent("options.normalise", !plain && p.normalise, why);
-  c.require(std::isfinite(p.normalise_eps), "options.normalise_eps", "a finite number",
-            p.normalise_eps);
-  const auto check = [&](const char* argument, const auto& z) {
-    if (!z.given()) {
-      return;
-    }
-    c.absent(argument, !p.normalise, why);
-    c.tensor(argument, z);
-    c.shape(argument, z, {p.sequences, p.value_heads(), p.key_dim()}, "[N, HV, K]");
-    c.real(argument, z.type);
-    c.same_device(argument, z.memory, "q", p.q.memory).no_overlap("o", p.o, argument, z);
-  };
-  check("options.initial_normaliser", p.initial_normaliser);
-  check("options.final_normaliser", p.final_normaliser);
-  c.absent("options.initial_slots", p.normalise && p.initial_slots.given(),
-           "not with a denominator yet");
-  if (p.final_normaliser.given()) {
-    constexpr const char* argument = "options.final_normaliser";
-    const any_out<3>& z = p.final_normaliser;
-    c.no_self_overlap(argument, z).no_overlap(argument, z, "q", p.q);
-    c.no_overlap(argument, z, "k", p.k).no_overlap(argument, z, "v", p.v);
-    if (p.final_state.given()) {
-      c.no_overlap(argument, z, "options.final_state", p.final_state);
-    }
-    if (p.initial_state.given()) {
-      c.no_overlap(argument, z, "options.initial_state", p.initial_state);
-    }
-    const any_view<3>& from = p.initial_normaliser;
-    if (from.given() && (from.data != z.data || from.type != z.type || from.strides != z.strides)) {
-      c.no_overlap(argument, z, "options.initial_normaliser", from);
-    }
-  }
-}
-
 /// Completes a descriptor whose tensors, `packed`, decay and update are set, and checks all but
 /// what is the operator's own.
 template <class Tag>
 void check_recurrence(contract<Tag>& c, matrix_recurrence_problem& p,
                       const recurrence_options& options) {
-  p.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(p.key_dim())));
+  p.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(p.q.extents[3])));
   p.initial_state = options.initial_state;
   p.final_state = options.final_state;
   p.initial_slots = options.initial_slots;
@@ -246,7 +202,6 @@ void check_recurrence(contract<Tag>& c, matrix_recurrence_problem& p,
   p.checkpoints = options.checkpoints;
   p.checkpoint_every = options.checkpoint_every;
   p.rollback = options.rollback;
-  p.features = options.features;
   p.normalise = options.normalise;
   p.normalise_eps = options.normalise_eps;
   p.initial_normaliser = options.initial_normaliser;
@@ -271,9 +226,10 @@ void check_recurrence(contract<Tag>& c, matrix_recurrence_problem& p,
   c.no_overlap("o", p.o, "q", p.q).no_overlap("o", p.o, "k", p.k).no_overlap("o", p.o, "v", p.v);
   c.no_self_overlap("o", p.o);
   if (c.holds()) {
+    check_features(c, p, options);
     check_states(c, p);
     check_kept_states(c, p);
-    check_features(c, p);
+    check_normaliser(c, p);
   }
 }
 

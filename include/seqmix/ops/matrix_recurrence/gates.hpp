@@ -13,7 +13,7 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-constexpr bool has_head_parameters(gate_encoding e) noexcept {
+SEQMIX_ALWAYS_INLINE constexpr bool has_head_parameters(gate_encoding e) noexcept {
   return e == gate_encoding::softplus || e == gate_encoding::bounded;
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cmath>
-#include <seqmix/core/convert.hpp>
+#include <seqmix/common/naive_features.hpp>
 #include <seqmix/ops/matrix_recurrence/problem.hpp>
 #include <vector>
 
@@ -76,27 +76,6 @@ double naive_kept(double decay, double s) {
   return decay == 0 ? 0 : decay * s;
 }
 
-/// The feature maps, from their definitions.
-template <class Tag>
-double naive_feature(feature_map map, double x) {
-  switch (map) {
-    case feature_map::elu_plus_1:
-      return x < 0 ? std::exp(x) : x + 1;
-    case feature_map::relu:
-      return x < 0 ? 0 : x;
-    case feature_map::relu_squared:
-      return x < 0 ? 0 : x * x;
-    case feature_map::silu:
-      return x / (1 + std::exp(-x));
-    case feature_map::sigmoid:
-      return 1 / (1 + std::exp(-x));
-    case feature_map::exponential:
-      return std::exp(x);
-    default:
-      return x;
-  }
-}
-
 /// The states of one sequence among those that are kept on the way.
 template <class Tag>
 void naive_keep(const any_out<5>& x, std::int64_t sequence, std::int64_t entry, std::int64_t hv,
@@ -160,10 +139,9 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
         for (double& beta : token.beta) {
           beta = naive_beta<Tag>(p.betas, beta);
         }
-        for (std::vector<double>* x : {&token.q, &token.k}) {
-          for (double& e : *x) {
-            e = naive_feature<Tag>(p.features, e);
-          }
+        if (p.has_features()) {
+          token.q = naive_feature_row<Tag>(p.features, feature_role::query, h, t, token.q);
+          token.k = naive_feature_row<Tag>(p.key_features, feature_role::key, h, t, token.k);
         }
         if (p.l2norm) {
           for (std::vector<double>* x : {&token.q, &token.k}) {

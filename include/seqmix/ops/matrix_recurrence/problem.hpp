@@ -58,7 +58,9 @@ struct matrix_recurrence_problem {
   any_out<5> checkpoints;
   std::int64_t checkpoint_every = 0;
   any_out<5> rollback;
-  feature_map features = feature_map::identity;
+  any_feature_map features;      // of q
+  any_feature_map key_features;  // of k
+  std::int64_t feature_dim = 0;  // K of the state, when there is a map; else that of q
   bool normalise = false;
   double normalise_eps = 0;
   any_view<3> initial_normaliser;
@@ -72,7 +74,11 @@ struct matrix_recurrence_problem {
 
   constexpr std::int64_t key_heads() const noexcept { return q.extents[2]; }
   constexpr std::int64_t value_heads() const noexcept { return v.extents[2]; }
-  constexpr std::int64_t key_dim() const noexcept { return q.extents[3]; }
+  /// Rows of the state, and elements of a prepared key.
+  constexpr std::int64_t key_dim() const noexcept {
+    return feature_dim > 0 ? feature_dim : q.extents[3];
+  }
+  constexpr bool has_features() const noexcept { return feature_dim > 0; }
   constexpr std::int64_t value_dim() const noexcept { return v.extents[3]; }
   /// The query and key head of a value head.
   constexpr std::int64_t key_head(std::int64_t hv) const noexcept {

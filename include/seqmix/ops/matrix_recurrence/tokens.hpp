@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <seqmix/common/feature_rows.hpp>
 #include <seqmix/core/workspace.hpp>
 #include <seqmix/ops/matrix_recurrence/gates.hpp>
 #include <seqmix/simd/load.hpp>
@@ -33,6 +35,7 @@ struct token_rows {
   C* o;       // [block][values]
   C* z;       // [keys]: the sum of all keys so far, of the denominator
   C* factor;  // [block]: what outputs are multiplied by, of the denominator
+  C* raw;     // a row before its feature map, and the map's scratch
   bool* cut;  // [block]: some factor is zero, which ends what was before
 
   token_rows(scratch_layout& layout, const matrix_recurrence_problem& p) noexcept {
@@ -55,6 +58,12 @@ struct token_rows {
     o = layout.take<C>(n * values);
     z = layout.take<C>(p.normalise ? keys : 0);
     factor = layout.take<C>(p.normalise ? n : 0);
+    const std::int64_t row = p.q.extents[3];
+    raw = layout.take<C>(!p.has_features()
+                             ? 0
+                             : padded<C, Arch>(row) +
+                                   std::max(feature_scratch<C, Arch>(p.features, row),
+                                            feature_scratch<C, Arch>(p.key_features, row)));
     cut = layout.take<bool>(n);
   }
 };
@@ -119,45 +128,6 @@ C inverse_norm(const C* row, std::int64_t width, double eps) noexcept {
   return sum == 0 ? C(0) : static_cast<C>(1 / std::sqrt(sum));
 }
 
-/// The feature map of a row of `n` elements; zeros stay behind its end. A NaN stays one.
-template <class C, class Arch>
-void map_features(feature_map map, C* row, std::int64_t n, std::int64_t width) noexcept {
-  using V = simd::vec<C, Arch>;
-  const V zero(C(0));
-  const V one(C(1));
-  for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
-    const V x = V::load_aligned(row + i);
-    const V positive = xsimd::select(x < zero, zero, x);
-    V y = x;
-    switch (map) {
-      case feature_map::elu_plus_1:
-        y = xsimd::select(x < zero, xsimd::exp(zero - xsimd::abs(x)), x + one);
-        break;
-      case feature_map::relu:
-        y = positive;
-        break;
-      case feature_map::relu_squared:
-        y = positive * positive;
-        break;
-      case feature_map::silu:
-        y = x * simd::logistic<C, Arch>(x);
-        break;
-      case feature_map::sigmoid:
-        y = simd::logistic<C, Arch>(x);
-        break;
-      case feature_map::exponential:
-        y = xsimd::exp(x);
-        break;
-      default:
-        break;
-    }
-    y.store_aligned(row + i);
-  }
-  for (std::int64_t i = n; i < width; ++i) {
-    row[i] = C(0);
-  }
-}
-
 /// The next token's key joins z, and its query says what its output is multiplied by.
 template <class C, class Arch>
 void add_to_normaliser(const matrix_recurrence_problem& p, std::int64_t t,
@@ -200,12 +170,21 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
     C* q = rows.q + t * rows.keys;
     C* k = rows.k + t * rows.keys;
     C* v = rows.v + t * rows.values;
-    load(p.q, h, rows.keys, q);
-    load(p.k, h, rows.keys, k);
     load(p.v, hv, rows.values, v);
-    if (p.features != feature_map::identity) {
-      map_features<C, Arch>(p.features, q, p.key_dim(), rows.keys);
-      map_features<C, Arch>(p.features, k, p.key_dim(), rows.keys);
+    if (p.has_features()) {
+      const std::int64_t n = p.q.extents[3];
+      const std::int64_t width = padded<C, Arch>(n);
+      const auto map = [&](const any_view<4>& x, const any_feature_map& f, feature_role role,
+                           C* out) {
+        load(x, h, width, rows.raw);
+        feature_row<C, Arch>{f, h, rows.raw, n, rows.raw + width, out, rows.keys}.make(role,
+                                                                                       first + t);
+      };
+      map(p.q, p.features, feature_role::query, q);
+      map(p.k, p.key_features, feature_role::key, k);
+    } else {
+      load(p.q, h, rows.keys, q);
+      load(p.k, h, rows.keys, k);
     }
     C scale = static_cast<C>(p.scale);
     if (p.l2norm) {
