@@ -33,6 +33,7 @@ struct token_rows {
   C* z;              // [keys]: the sum of all keys so far, of the denominator
   C* factor;         // [block]: what outputs are multiplied by, of the denominator
   C* pending;        // [keys] or [1]: decays that the state has not seen yet
+  C* owed;           // [keys] or [1]: what rounding the decays so far has left, as a share
   C* raw;            // a row before its feature map, and the map's scratch
   bool* cut;         // [block]: some factor is zero, which ends what was before
   bool* multiplies;  // [block]: the state is multiplied by `decay`
@@ -64,6 +65,7 @@ struct token_rows {
                                    std::max(feature_scratch<C, Arch>(p.features, row),
                                             feature_scratch<C, Arch>(p.key_features, row)));
     pending = layout.take<C>(p.decay == state_decay::per_key ? keys : 1);
+    owed = layout.take<C>(p.decay == state_decay::per_key ? keys : 1);
     cut = layout.take<bool>(n);
     multiplies = layout.take<bool>(n);
   }
@@ -204,12 +206,12 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
                       : decoded_gate<Arch>(
                             p.gates, hv,
                             p.gate_factor * token_number<double, Arch>(p.gate, s.batch, place, hv));
-      rows.decay[t] = static_cast<C>(factor);
+      rows.decay[t] = settled_factor<C, Arch>(factor, rows.owed[0]);
       cut = rows.decay[t] == C(0);
     } else if (p.decay == state_decay::per_key) {
       C* decay = rows.decay + t * rows.keys;
       load(p.gate, hv, rows.keys, decay);
-      decode_gates<C, Arch>(p.gates, rows.rate, rows.bias, decay, rows.keys);
+      decode_gates<C, Arch>(p.gates, rows.rate, rows.bias, rows.owed, decay, rows.keys);
       for (std::int64_t i = p.key_dim(); i < rows.keys; ++i) {
         decay[i] = C(1);
       }
