@@ -225,14 +225,14 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
     } else if (p.decay == state_decay::per_key) {
       C* decay = rows.decay + t * rows.keys;
       load(p.gate, hv, rows.keys, decay);
+      typename V::batch_bool_type zero(false);
       for (std::int64_t i = 0; i < rows.keys; i += w) {
         // To the last bits: what a factor near 1 is off grows with every token that it lasts.
         const V e = xsimd::exp(V::load_aligned(decay + i));
+        zero = zero || e == V(C(0));  // never behind the end, where gates are 0
         e.store_aligned(decay + i);
       }
-      for (std::int64_t i = 0; i < p.key_dim(); ++i) {
-        cut |= decay[i] == C(0);
-      }
+      cut = xsimd::any(zero);
     }
     rows.cut[t] = cut;
 
