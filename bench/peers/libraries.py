@@ -29,7 +29,8 @@ def fields(row, operation, inputs, state, output, final_state, threads):
     address = lambda array: None if array is None else array.ctypes.data
     call = CallFields(operation=operation.encode(), state=address(state), output=address(output),
                       final_state=address(final_state), scale=row.scale, causal=row.causal,
-                      threads=threads, **{n: getattr(row, n) for n in ("T", "S", "H", "HK", "K", "V")})
+                      threads=threads,
+                      **{n: getattr(row, n) for n in ("T", "S", "H", "HK", "K", "V")})
     for i, array in enumerate(inputs):
         call.inputs[i] = address(array)
     return call

@@ -81,13 +81,12 @@ def softmax(t, s, h, hk, d, causal):
 
 
 def all_rows():
-    rows = []
+    rows = [recurrence("gated_delta_rule", 1, 64, 128)]  # states of more than an L2
     for operator, h, d in (("gated_delta_rule", 8, 128), ("gated_delta_rule", 8, 64),
                            ("kda", 8, 128), ("kda", 8, 64),
                            ("gated_linear_attention", 32, 64), ("rwkv7", 32, 64),
                            ("linear_attention", 8, 128)):
         rows += [recurrence(operator, t, h, d) for t in (256, 64, 1)]
-    rows.append(recurrence("gated_delta_rule", 1, 64, 128))  # states of more than an L2
     for d in (64, 128):
         rows += [softmax(2048, 2048, 8, 8, d, causal) for causal in (False, True)]
     rows.append(softmax(1, 16384, 32, 8, 128, False))
@@ -123,7 +122,7 @@ def inputs(row):
     """
     source = np.random.default_rng(1)
     def uniform(shape, mean=0.0, deviation=1.0):
-        return dense(source.uniform(mean - 3 ** 0.5 * deviation, mean + 3 ** 0.5 * deviation, shape))
+        return dense(mean + deviation * source.uniform(-3 ** 0.5, 3 ** 0.5, shape))
     unit = 1.0 if row.group == "softmax" else row.K ** -0.5
     x = {"q": uniform((row.T, row.H, row.K)), "k": uniform((row.S, row.HK, row.K), 0, unit),
          "v": uniform((row.S, row.HK, row.V))}
@@ -132,7 +131,8 @@ def inputs(row):
     form = RECURRENCES[row.operator]
     for name in form.gates:
         if name == "g":
-            x["g"] = uniform((row.T, row.H) + ((row.K,) if form.decay == "key" else ()), -0.05, 0.02)
+            each = (row.K,) if form.decay == "key" else ()
+            x["g"] = uniform((row.T, row.H, *each), -0.05, 0.02)
         elif name == "beta":
             x["beta"] = uniform((row.T, row.H), 0.5, 0.25)
         elif name == "kk":

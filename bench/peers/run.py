@@ -107,9 +107,10 @@ def measure_peer(side, row, x, threads, expected, ours, timer):
         if wrong:
             return {"error": wrong}, []
         (mine, seconds), ratios = timer.pair(ours, theirs)
-        return {"relative_error": error, "seconds": summary(seconds), "ratio": summary(ratios)}, mine
-    except (libraries.Refused, RuntimeError) as e:
-        return {"error": str(e).splitlines()[0]}, []
+        return {"relative_error": error, "seconds": summary(seconds),
+                "ratio": summary(ratios)}, mine
+    except (libraries.Refused, RuntimeError, TypeError) as e:  # the latter two are PyTorch's
+        return {"refused": str(e).splitlines()[0]}, []
     finally:
         if hasattr(theirs, "finish"):
             theirs.finish()
@@ -134,7 +135,8 @@ def measure(row, threads, seqmix, peers, timer, tick):
     times = []
     for side in (side for side in peers if side.offers(row)):
         tick(side.name)
-        result["peers"][side.name], mine = measure_peer(side, row, x, threads, expected, ours, timer)
+        entry, mine = measure_peer(side, row, x, threads, expected, ours, timer)
+        result["peers"][side.name] = entry
         times += mine
     result["seconds"] = summary(times or timer.single(ours))
     after = seqmix.probes(threads)

@@ -78,9 +78,10 @@ def chunks(torch, form, scale, x):
 
 def sdpa(torch, row, x):
     """Causal masks are aligned to the first key there, which is the same with as many keys."""
+    grouped = {"enable_gqa": True} if row.H != row.HK else {}  # since PyTorch 2.5
     return torch.nn.functional.scaled_dot_product_attention(
         x["q"][None], x["k"][None], x["v"][None], is_causal=row.causal, scale=row.scale,
-        enable_gqa=row.H != row.HK)[0]
+        **grouped)[0]
 
 
 class Torch:

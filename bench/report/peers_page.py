@@ -114,11 +114,13 @@ def errors(rows):
                   for operator, mine in largest.items()])
 
 
-def command(rows, group, threads):
-    """What measures these rows again."""
+def command(context, rows, group, threads):
+    """What measures these rows alone in the same way."""
     operators = list(dict.fromkeys(row["operator"] for row in rows))
     chosen = ["--filter", f"^{operators[0]}/"] if len(operators) == 1 else ["--group", group]
-    return "`" + shlex.join(["bench/peers/run.py", *chosen, "--threads", str(threads)]) + "`"
+    rounds = ["--rounds", str(context["rounds"])] if "rounds" in context else []
+    return "`" + shlex.join(["bench/peers/run.py", *chosen, "--threads", str(threads),
+                             *rounds]) + "`"
 
 
 def section(document, group, threads, target):
@@ -126,19 +128,20 @@ def section(document, group, threads, target):
     rows = [r for r in document["rows"] if r["group"] == group and r["threads"] == threads]
     timed = [r for r in rows if "error" not in r]
     count = "One thread" if threads == 1 else f"{threads} threads"
-    page = ["", f"## {count}"]
+    page = ["", f"### {count}"]
     stem = f"{target.stem}_{group}_{threads}"
     for kind, draw, text in (
             ("bars", peers_plots.bars, "the peer's time over seqmix's"),
             ("roofline", peers_plots.rooflines, "roofline of each operator")):
         path = target.with_name(f"{stem}_{kind}.svg")
         if timed and pyplot() is not None and draw(timed, path):
-            page += ["", f"![{count}: {text}]({path.name})", "", command(timed, group, threads)]
+            page += ["", f"![{count}: {text}]({path.name})", "",
+                     command(document["context"], timed, group, threads)]
     for operator in dict.fromkeys(r["operator"] for r in rows):
         mine = [r for r in rows if r["operator"] == operator]
         chosen = " and ".join(dict.fromkeys(r["algorithm"] for r in mine if "error" not in r))
-        page += ["", f"### {operator}", "", f"{command(mine, group, threads)}: {chosen or 'no speed'}",
-                 "", *speeds(mine)]
+        again = command(document["context"], mine, group, threads)
+        page += ["", f"#### {operator}", "", f"{again}: {chosen or 'no speed'}", "", *speeds(mine)]
         if lines := told(mine):
             page += ["", *lines]
     return page
@@ -164,9 +167,9 @@ def write(path, name=None, out=None):
     groups = list(dict.fromkeys(row["group"] for row in document["rows"]))
     for group in groups:
         rows = [row for row in document["rows"] if row["group"] == group]
-        page += ["", f"# {TITLES.get(group, group)}"]
+        page += ["", f"## {TITLES.get(group, group)}"]
         for threads in dict.fromkeys(row["threads"] for row in rows):
             page += section(document, group, threads, target)
-        page += ["", "## Errors", "", *errors(rows)]
+        page += ["", "### Errors", "", *errors(rows)]
     target.write_text("\n".join(page) + "\n")
     return target

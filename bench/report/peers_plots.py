@@ -32,8 +32,8 @@ def bars(rows, path):
             axes.barh(at, middle, 0.7, color=style(name)[0], alpha=1 if middle >= 1 else 0.45)
             axes.errorbar(middle, at, xerr=[[middle - low], [high - middle]], color="black",
                           linewidth=0.8, capsize=2)
-            axes.annotate(f"{middle:.2f}", (max(high, 1), at), xytext=(3, 0), textcoords="offset points",
-                          va="center", fontsize="x-small")
+            axes.annotate(f"{middle:.2f}", (max(high, 1), at), xytext=(3, 0),
+                          textcoords="offset points", va="center", fontsize="x-small")
             ends.append(high)
         axes.axvline(1, color="black", linewidth=0.8)
         axes.set_xlim(0, 1.22 * max(ends))
@@ -59,7 +59,7 @@ def rooflines(rows, path):
     columns = min(len(operators), 3)
     lines = -(-len(operators) // columns)
     figure, panels = pyplot().subplots(
-        lines, columns, figsize=(1 + 3 * columns, 0.9 + 2.7 * lines), sharex=True, sharey=True,
+        lines, columns, figsize=(max(7, 1 + 3 * columns), 1.2 + 2.7 * lines), sharex=True, sharey=True,
         squeeze=False, layout="constrained")
     panels = [axes for line in panels for axes in line]
     handles = {}
@@ -91,7 +91,9 @@ def rooflines(rows, path):
         axis.set_major_formatter("{x:g}")
     figure.supxlabel("FLOP per byte of inputs, outputs and states", fontsize="medium")
     figure.supylabel("GFLOP/s", fontsize="medium")
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", fontsize="small",
+    height = figure.get_size_inches()[1]
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.4 / height))  # room for the legend
+    figure.legend(handles.values(), handles.keys(), loc="upper center", fontsize="small",
                   ncols=len(handles))
     return save(figure, path)
 

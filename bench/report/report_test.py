@@ -13,7 +13,8 @@ SUMMARY = {"median": 2e-3, "p25": 1.9e-3, "p75": 2.2e-3}
 RATIO = {"median": 4.0, "p25": 3.9, "p75": 4.1}
 PEERS = {
     "benchmark": "peers",
-    "context": {"cpu": "A CPU", "isa": "avx2", "seqmix": "1.0", "command": "bench/peers/run.py"},
+    "context": {"cpu": "A CPU", "isa": "avx2", "seqmix": "1.0", "command": "bench/peers/run.py",
+                "rounds": 9},
     "missing": ["ggml: skipped, not built"],
     "rows": [
         {"name": "kda/T:256", "group": "recurrences", "operator": "kda", "threads": 1,
@@ -72,7 +73,8 @@ class Report(unittest.TestCase):
         self.assertIn("ERROR: wrong result: off by 1", page)
         self.assertIn("* ggml: wrong result: off by 0.5 (T256 H8 K128)", page)
         self.assertIn("* ggml: skipped, not built", page)
-        self.assertIn("`bench/peers/run.py --filter '^kda/' --threads 1`: cpu recurrent", page)
+        self.assertIn("`bench/peers/run.py --filter '^kda/' --threads 1 --rounds 9`: cpu recurrent",
+                      page)
         self.assertIn("| kda | 1.0e-06 | 2.0e-06 |", page)
 
     def test_page_of_programs(self):
