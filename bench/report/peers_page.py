@@ -64,18 +64,19 @@ def peer_names(rows):
 
 def speeds(rows):
     names, memory = peer_names(rows), memory_of(rows[0])
-    heading = ["shape", "seqmix", "GFLOP/s", "of FMA", "GB/s", f"of {memory}", "noisy"]
+    several = len({row["algorithm"] for row in rows if "error" not in row}) > 1
+    heading = ["shape", "algorithm", "seqmix", "GFLOP/s", "of FMA", "GB/s", f"of {memory}", "noisy"]
     for name in names:
         heading += [name, "ratio"]
     lines = []
     for row in rows:
         if "error" in row:
-            lines.append([shape_of(row), "ERROR: " + row["error"]] + [""] * (len(heading) - 2))
+            lines.append([shape_of(row), "", "ERROR: " + row["error"]] + [""] * (len(heading) - 3))
             continue
         seconds = row["seconds"]["median"]
         flops, rate = row["flop"] / seconds, row["bytes"] / seconds
-        line = [shape_of(row), time_text(seconds), f"{flops * 1e-9:.1f}",
-                f"{flops / probe(row, 'fma'):.2f}", f"{rate * 1e-9:.2f}",
+        line = [shape_of(row), row["algorithm"] if several else "", time_text(seconds),
+                f"{flops * 1e-9:.1f}", f"{flops / probe(row, 'fma'):.2f}", f"{rate * 1e-9:.2f}",
                 f"{rate / probe(row, memory):.2f}",
                 f"{spread_of(row):.0%}" if spread_of(row) > NOISY else ""]
         for name in names:
@@ -139,9 +140,10 @@ def section(document, group, threads, target):
                      command(document["context"], timed, group, threads)]
     for operator in dict.fromkeys(r["operator"] for r in rows):
         mine = [r for r in rows if r["operator"] == operator]
-        chosen = " and ".join(dict.fromkeys(r["algorithm"] for r in mine if "error" not in r))
+        chosen = {r["algorithm"] for r in mine if "error" not in r}
         again = command(document["context"], mine, group, threads)
-        page += ["", f"#### {operator}", "", f"{again}: {chosen or 'no speed'}", "", *speeds(mine)]
+        page += ["", f"#### {operator}", "",
+                 f"{again}: {chosen.pop()}" if len(chosen) == 1 else again, "", *speeds(mine)]
         if lines := told(mine):
             page += ["", *lines]
     return page

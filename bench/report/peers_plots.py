@@ -59,8 +59,8 @@ def rooflines(rows, path):
     columns = min(len(operators), 3)
     lines = -(-len(operators) // columns)
     figure, panels = pyplot().subplots(
-        lines, columns, figsize=(max(7, 1 + 3 * columns), 1.2 + 2.7 * lines), sharex=True, sharey=True,
-        squeeze=False, layout="constrained")
+        lines, columns, figsize=(max(7, 1 + 3 * columns), 1.2 + 2.7 * lines), sharex=True,
+        sharey=True, squeeze=False, layout="constrained")
     panels = [axes for line in panels for axes in line]
     handles = {}
     intensities = [row["flop"] / row["bytes"] for row in rows]
