@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
-#include <seqmix/core/convert.hpp>
+#include <algorithm>
+#include <seqmix/common/feature_rows.hpp>
 #include <seqmix/core/workspace.hpp>
-#include <seqmix/ops/matrix_recurrence/problem.hpp>
+#include <seqmix/ops/matrix_recurrence/gates.hpp>
 #include <seqmix/simd/load.hpp>
-#include <seqmix/simd/math.hpp>
 
 // Tokens on their way into the recurrence: rows in the compute type, with all that depends on the
 // token alone worked in. From here on nothing knows strides or element types.
@@ -24,6 +23,8 @@ struct token_rows {
   C* q;              // [block][keys], scaled
   C* k;              // [block][keys]
   C* decay;          // [block][keys] or [block]: factors, not logarithms
+  C* rate;           // [keys]: e^a_log of the gates, where their encoding has it
+  C* bias;           // [keys]: likewise
   C* read;           // [block + 1][keys]: what the state is read with before it is written
   C* b;              // [block][keys]
   C* beta;           // [block][values], when there is one for each value
@@ -31,6 +32,7 @@ struct token_rows {
   C* o;              // [block][values]
   C* z;              // [keys]: the sum of all keys so far, of the denominator
   C* factor;         // [block]: what outputs are multiplied by, of the denominator
+  C* raw;            // a row before its feature map, and the map's scratch
   C* pending;        // [keys] or [1]: decays that the state has not seen yet
   bool* cut;         // [block]: some factor is zero, which ends what was before
   bool* multiplies;  // [block]: the state is multiplied by `decay`
@@ -44,6 +46,9 @@ struct token_rows {
     q = layout.take<C>(n * keys);
     k = layout.take<C>(n * keys);
     decay = layout.take<C>(p.decay == state_decay::per_key ? n * keys : n);
+    const bool rates = p.decay == state_decay::per_key && has_head_parameters(p.gates.encoding);
+    rate = layout.take<C>(rates ? keys : 0);
+    bias = layout.take<C>(rates ? keys : 0);
     read = layout.take<C>(reads ? (n + 1) * keys : 0);
     b = layout.take<C>(p.update == state_update::general ? n * keys : 0);
     const bool many_betas = p.update == state_update::delta && p.beta.extents[3] > 1;
@@ -52,6 +57,12 @@ struct token_rows {
     o = layout.take<C>(n * values);
     z = layout.take<C>(p.normalise ? keys : 0);
     factor = layout.take<C>(p.normalise ? n : 0);
+    const std::int64_t row = p.q.extents[3];
+    raw = layout.take<C>(!p.has_features()
+                             ? 0
+                             : padded<C, Arch>(row) +
+                                   std::max(feature_scratch<C, Arch>(p.features, row),
+                                            feature_scratch<C, Arch>(p.key_features, row)));
     pending = layout.take<C>(p.decay == state_decay::per_key ? keys : 1);
     cut = layout.take<bool>(n);
     multiplies = layout.take<bool>(n);
@@ -118,47 +129,6 @@ C inverse_norm(const C* row, std::int64_t width, double eps) noexcept {
   return sum == 0 ? C(0) : static_cast<C>(1 / std::sqrt(sum));
 }
 
-/// The feature map of a row of `n` elements; zeros stay behind its end. A NaN stays one.
-template <class C, class Arch>
-void map_features(feature_map map, C* row, std::int64_t n, std::int64_t width) noexcept {
-  using V = simd::vec<C, Arch>;
-  const V zero(C(0));
-  const V one(C(1));
-  for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
-    const V x = V::load_aligned(row + i);
-    const V positive = xsimd::select(x < zero, zero, x);
-    const V e = xsimd::exp(zero - xsimd::abs(x));
-    const V logistic = xsimd::select(x < zero, e, one) / (one + e);
-    V y = x;
-    switch (map) {
-      case feature_map::elu_plus_1:
-        y = xsimd::select(x < zero, e, x + one);
-        break;
-      case feature_map::relu:
-        y = positive;
-        break;
-      case feature_map::relu_squared:
-        y = positive * positive;
-        break;
-      case feature_map::silu:
-        y = x * logistic;
-        break;
-      case feature_map::sigmoid:
-        y = logistic;
-        break;
-      case feature_map::exponential:
-        y = xsimd::exp(x);
-        break;
-      default:
-        break;
-    }
-    y.store_aligned(row + i);
-  }
-  for (std::int64_t i = n; i < width; ++i) {
-    row[i] = C(0);
-  }
-}
-
 /// The next token's key joins z, and its query says what its output is multiplied by.
 template <class C, class Arch>
 void add_to_normaliser(const matrix_recurrence_problem& p, std::int64_t t,
@@ -181,6 +151,9 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
   constexpr std::int64_t w = simd::lanes<C, Arch>;
   const std::int64_t h = p.key_head(hv);
   const bool delta = p.update == state_update::delta;
+  if (p.decay == state_decay::per_key && has_head_parameters(p.gates.encoding)) {
+    load_head_parameters<C, Arch>(p.gates, hv, p.key_dim(), rows.rate, rows.bias);
+  }
   for (std::int64_t t = 0; t < count; ++t) {
     const std::int64_t place = s.place(first + t);
     const auto load = [&](const any_view<4>& x, std::int64_t head, std::int64_t width, C* out) {
@@ -198,12 +171,21 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
     C* q = rows.q + t * rows.keys;
     C* k = rows.k + t * rows.keys;
     C* v = rows.v + t * rows.values;
-    load(p.q, h, rows.keys, q);
-    load(p.k, h, rows.keys, k);
     load(p.v, hv, rows.values, v);
-    if (p.features != feature_map::identity) {
-      map_features<C, Arch>(p.features, q, p.key_dim(), rows.keys);
-      map_features<C, Arch>(p.features, k, p.key_dim(), rows.keys);
+    if (p.has_features()) {
+      const std::int64_t n = p.q.extents[3];
+      const std::int64_t width = padded<C, Arch>(n);
+      const auto map = [&](const any_view<4>& x, const any_feature_map& f, feature_role role,
+                           C* out) {
+        load(x, h, width, rows.raw);
+        feature_row<C, Arch>{f, h, rows.raw, n, rows.raw + width, out, rows.keys}.make(role,
+                                                                                       first + t);
+      };
+      map(p.q, p.features, feature_role::query, q);
+      map(p.k, p.key_features, feature_role::key, k);
+    } else {
+      load(p.q, h, rows.keys, q);
+      load(p.k, h, rows.keys, k);
     }
     C scale = static_cast<C>(p.scale);
     if (p.l2norm) {
@@ -217,22 +199,25 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
 
     bool cut = false;
     if (p.decay == state_decay::scalar) {
-      const double gate =
-          p.retention ? std::log1p(-std::exp2(-5.0 - static_cast<double>(hv)))
-                      : p.gate_factor * token_number<double, Arch>(p.gate, s.batch, place, hv);
-      rows.decay[t] = static_cast<C>(std::exp(gate));
+      const double factor =
+          p.retention ? 1 - std::exp2(-5.0 - static_cast<double>(hv))
+                      : decoded_gate<Arch>(
+                            p.gates, hv,
+                            p.gate_factor * token_number<double, Arch>(p.gate, s.batch, place, hv));
+      rows.decay[t] = static_cast<C>(factor);
       cut = rows.decay[t] == C(0);
     } else if (p.decay == state_decay::per_key) {
       C* decay = rows.decay + t * rows.keys;
       load(p.gate, hv, rows.keys, decay);
+      decode_gates<C, Arch>(p.gates, rows.rate, rows.bias, decay, rows.keys);
+      for (std::int64_t i = p.key_dim(); i < rows.keys; ++i) {
+        decay[i] = C(1);  // behind the end, whatever the encoding makes of zeros
+      }
+      typename V::batch_bool_type zero(false);
       for (std::int64_t i = 0; i < rows.keys; i += w) {
-        // To the last bits: what a factor near 1 is off grows with every token that it lasts.
-        const V e = xsimd::exp(V::load_aligned(decay + i));
-        e.store_aligned(decay + i);
+        zero = zero || V::load_aligned(decay + i) == V(C(0));
       }
-      for (std::int64_t i = 0; i < p.key_dim(); ++i) {
-        cut |= decay[i] == C(0);
-      }
+      cut = xsimd::any(zero);
     }
     rows.cut[t] = cut;
 
@@ -242,8 +227,10 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
       if (rows.beta != nullptr) {
         C* beta = rows.beta + t * rows.values;
         load(p.beta, hv, rows.values, beta);
+        decode_betas<C, Arch>(p.betas, beta, rows.values);
       } else {
-        strength = token_number<C, Arch>(p.beta, s.batch, place, hv);
+        strength = static_cast<C>(
+            decoded_beta<Arch>(p.betas, token_number<double, Arch>(p.beta, s.batch, place, hv)));
         scale_row<C, Arch>(v, rows.values, strength);
       }
       if (p.decay == state_decay::scalar) {
