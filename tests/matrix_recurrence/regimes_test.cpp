@@ -101,6 +101,24 @@ TEST_CASE("gates of every regime", "[matrix_recurrence][regimes]") {
   }
 }
 
+TEST_CASE("weak gates that are all alike, over many tokens", "[matrix_recurrence][regimes]") {
+  // Each factor is a rounded number, and all are rounded the same way.
+  for (const recurrence op : {recurrence::gla, recurrence::lightning, recurrence::rwkv7}) {
+    for (const double g : {-1e-4, -1e-3, -0.02}) {
+      recurrence_problem p = normalised(op, 4096);
+      p.gate.for_each([&](const tensor<4>::index& i) { p.gate.set(i, g); });
+      for (std::int64_t h = 0; h < 2; ++h) {
+        p.slopes.set({h}, -g);
+      }
+      const recurrence_problem expected = oracle_of(calls, p);
+      calls.run(p, {});
+      CAPTURE(name(op), g);
+      CHECK(compare(p.o.values(), expected.o.values(), tolerance_of(scalar_type::f32)) == "");
+      CHECK(compare(owned_states(p), owned_states(expected), tolerance_of(scalar_type::f32)) == "");
+    }
+  }
+}
+
 TEST_CASE("gates log(sigmoid(x)) / n", "[matrix_recurrence][regimes]") {
   for (const recurrence op : gated_recurrences) {
     for (const double n : {0.01, 0.1, 1.0, 10.0}) {
