@@ -78,21 +78,25 @@ C settled_factor(double exact, C& owed) noexcept {
   return factor;
 }
 
-/// The same for e^g with logarithms in place of factors; `strong` is e^g as it serves away from 1.
-template <class C, class Arch>
-SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> settled_factor(simd::vec<C, Arch> g,
-                                                       simd::vec<C, Arch> strong,
+/// The same for e^g with logarithms in place of factors; `strong()` is e^g as it serves away
+/// from 1.
+template <class C, class Arch, class Strong>
+SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> settled_factor(simd::vec<C, Arch> g, Strong&& strong,
                                                        C* owed) noexcept {
   using V = simd::vec<C, Arch>;
+  const V zero(C(0));
   const V one(C(1));
-  const V before = V::load_aligned(owed);
-  // All below is e^g - 1, which near 1 has more digits than e^g.
-  const V less = xsimd::expm1(g);
-  const V wanted = simd::fma(before, one + less, less);
-  const V factor = one + wanted;
   const auto weak = xsimd::abs(g) <= V(C(0.25));  // not for NaN
-  xsimd::select(weak, wanted - (factor - one), V(C(0))).store_aligned(owed);
-  return xsimd::select(weak, factor, strong);
+  if (!xsimd::any(weak)) {
+    zero.store_aligned(owed);
+    return strong();
+  }
+  // All here is e^g - 1, which near 1 has more digits than e^g.
+  const V less = xsimd::expm1(g);
+  const V wanted = simd::fma(V::load_aligned(owed), one + less, less);
+  const V factor = one + wanted;
+  xsimd::select(weak, wanted - (factor - one), zero).store_aligned(owed);
+  return xsimd::all(weak) ? factor : xsimd::select(weak, factor, strong());
 }
 
 /// Factors in place of a row of encoded gates. The rows of parameters are read where the encoding
@@ -107,7 +111,7 @@ void decode_gates(const gate_form& form, const C* rate, const C* bias, C* owed, 
   const auto over_row = [&](auto&& f) __attribute__((always_inline)) {
     for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
       const V g = f(V::load_aligned(row + i), i);
-      settled_factor<C, Arch>(g, xsimd::exp(g), owed + i).store_aligned(row + i);
+      settled_factor<C, Arch>(g, [&] { return xsimd::exp(g); }, owed + i).store_aligned(row + i);
     }
   };
   switch (form.encoding) {
@@ -115,7 +119,7 @@ void decode_gates(const gate_form& form, const C* rate, const C* bias, C* owed, 
       for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
         const V x = V::load_aligned(row + i);
         const V g = x * V(C(0.6931471805599453));
-        settled_factor<C, Arch>(g, xsimd::exp2(x), owed + i).store_aligned(row + i);
+        settled_factor<C, Arch>(g, [&] { return xsimd::exp2(x); }, owed + i).store_aligned(row + i);
       }
       return;
     case gate_encoding::linear:
