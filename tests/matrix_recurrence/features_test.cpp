@@ -99,7 +99,7 @@ void check_maps() {
       run<T, double>(exact, true, options);
       of_call.give<float>(options, normalise);
       for (const char* algorithm : {"chunk<16>", "segmented<10>", "recurrent"}) {
-        guarded_workspace scratch(1 << 22);
+        guarded_workspace scratch(1 << 23);
         of_call.final.clear();
         of_call.z.clear();
         run<T, T>(p, false, options,
