@@ -26,7 +26,7 @@ TEST_CASE("a warm call allocates nothing and says what it runs", "[matrix_recurr
       CHECK(report.implementation == "recurrence");
       CHECK(report.algorithm == "recurrent");
       CHECK(call.workspace_bytes(x...) > 0);
-      CHECK_THROWS_AS(call(x..., seqmix::context{.pin = {.algorithm = "chunk"}}), seqmix::error);
+      CHECK_THROWS_AS(call(x..., seqmix::context{.pin = {.algorithm = "wave"}}), seqmix::error);
     });
   }
 }

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <seqmix/ops/matrix_recurrence/tokens.hpp>
+#include <seqmix/ops/matrix_recurrence/deferred_decay.hpp>
 #include <seqmix/simd/tile.hpp>
 
 // The recurrent algorithm: a tile of the state, all keys and a few registers of values, stays in
 // the first-level cache while the tokens of a block stream over it. One pass over the tile for each
-// token: it decays and writes the state, reads the output from the new state, and reads what the
-// next token's update needs.
+// token: it writes the state, reads the output from the new state, and reads what the next token's
+// update needs. The tokens' decays are deferred, so that few of them multiply the state.
 
 SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// Registers of values in a tile: less for keys so many that the tile would not fit.
+/// Registers of values in a tile: less for keys so many that the tile would not fit, and for few
+/// values.
 template <class C, class Arch>
-constexpr int state_tile_width(std::int64_t keys) noexcept {
-  const std::int64_t row = simd::lanes<C, Arch> * static_cast<std::int64_t>(sizeof(C));
-  return keys * row * 4 <= 32768 ? 4 : keys * row * 2 <= 32768 ? 2 : 1;
+constexpr int state_tile_width(std::int64_t keys, std::int64_t values) noexcept {
+  constexpr std::int64_t w = simd::lanes<C, Arch>;
+  const std::int64_t row = keys * w * static_cast<std::int64_t>(sizeof(C));
+  return values > 2 * w && row * 4 <= 32768 ? 4 : values > w && row * 2 <= 32768 ? 2 : 1;
 }
 
 /// A tile of one head's state, [keys][Width registers].
@@ -55,17 +57,17 @@ struct state_tile {
     }
   }
 
-  /// Tokens [0, count) of a block, values from `column` on.
+  /// Tokens [first, last) of a block, values from `column` on.
   template <state_decay Decay, state_update Update>
-  void run(const token_rows<C, Arch>& rows, std::int64_t count,
+  void run(const token_rows<C, Arch>& rows, std::int64_t first, std::int64_t last,
            std::int64_t column) const noexcept {
     constexpr bool reads = Update != state_update::none;
     const std::int64_t decay_step = Decay == state_decay::per_key ? rows.keys : 1;
     V u[Width];
     if constexpr (reads) {
-      multiply(rows.read, u);
+      multiply(rows.read + first * rows.keys, u);
     }
-    for (std::int64_t t = 0; t < count; ++t) {
+    for (std::int64_t t = first; t < last; ++t) {
       const C* decay = rows.decay + t * decay_step;
       if (Decay != state_decay::none && rows.cut[t]) {
         cut<Decay>(decay);
@@ -90,8 +92,16 @@ struct state_tile {
         }
       }
       V out[Width];
-      token<Decay, Update>(rows.q + t * rows.keys, rows.k + t * rows.keys, decay,
-                           rows.b + t * rows.keys, rows.read + (t + 1) * rows.keys, write, u, out);
+      const auto step = [&](auto multiplied) __attribute__((always_inline)) {
+        token<decltype(multiplied)::value, Update>(rows.q + t * rows.keys, rows.k + t * rows.keys,
+                                                   decay, rows.b + t * rows.keys,
+                                                   rows.read + (t + 1) * rows.keys, write, u, out);
+      };
+      if (Decay != state_decay::none && rows.multiplies[t]) {
+        step(std::integral_constant<state_decay, Decay>{});
+      } else {
+        step(std::integral_constant<state_decay, state_decay::none>{});
+      }
       C* o = rows.o + t * rows.values + column;
       simd::unroll<Width>([&](auto j)
                               __attribute__((always_inline)) { out[j].store_aligned(o + j * w); });

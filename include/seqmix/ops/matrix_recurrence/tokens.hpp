@@ -15,30 +15,29 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// Tokens that are prepared at a time: their rows share the second-level cache with the state.
-inline constexpr std::int64_t recurrence_block = 32;
-
 /// Rows of one block of tokens for one value head; a row of keys has `keys` elements and one of
 /// values `values`, both whole registers, zeros behind the last.
 template <class C, class Arch>
 struct token_rows {
   std::int64_t keys;
   std::int64_t values;
-  C* q;       // [block][keys], scaled
-  C* k;       // [block][keys]
-  C* decay;   // [block][keys] or [block]: factors, not logarithms
-  C* read;    // [block + 1][keys]: what the state is read with before it is written
-  C* b;       // [block][keys]
-  C* beta;    // [block][values], when there is one for each value
-  C* v;       // [block][values], of delta times beta
-  C* o;       // [block][values]
-  C* z;       // [keys]: the sum of all keys so far, of the denominator
-  C* factor;  // [block]: what outputs are multiplied by, of the denominator
-  bool* cut;  // [block]: some factor is zero, which ends what was before
+  C* q;              // [block][keys], scaled
+  C* k;              // [block][keys]
+  C* decay;          // [block][keys] or [block]: factors, not logarithms
+  C* read;           // [block + 1][keys]: what the state is read with before it is written
+  C* b;              // [block][keys]
+  C* beta;           // [block][values], when there is one for each value
+  C* v;              // [block][values], of delta times beta
+  C* o;              // [block][values]
+  C* z;              // [keys]: the sum of all keys so far, of the denominator
+  C* factor;         // [block]: what outputs are multiplied by, of the denominator
+  C* pending;        // [keys] or [1]: decays that the state has not seen yet
+  bool* cut;         // [block]: some factor is zero, which ends what was before
+  bool* multiplies;  // [block]: the state is multiplied by `decay`
 
-  token_rows(scratch_layout& layout, const matrix_recurrence_problem& p) noexcept {
+  /// Room for `n` tokens.
+  token_rows(scratch_layout& layout, const matrix_recurrence_problem& p, std::int64_t n) noexcept {
     constexpr std::int64_t w = simd::lanes<C, Arch>;
-    constexpr std::int64_t n = recurrence_block;
     keys = (p.key_dim() + w - 1) / w * w;
     values = (p.value_dim() + 4 * w - 1) / (4 * w) * (4 * w);
     const bool reads = p.update != state_update::none;
@@ -53,7 +52,9 @@ struct token_rows {
     o = layout.take<C>(n * values);
     z = layout.take<C>(p.normalise ? keys : 0);
     factor = layout.take<C>(p.normalise ? n : 0);
+    pending = layout.take<C>(p.decay == state_decay::per_key ? keys : 1);
     cut = layout.take<bool>(n);
+    multiplies = layout.take<bool>(n);
   }
 };
 
