@@ -29,8 +29,7 @@ set logscale y 2
 set yrange [65536:67108864]
 set ytics ("64 KiB" 2**16, "256 KiB" 2**18, "1 MiB" 2**20, "4 MiB" 2**22, "16 MiB" 2**24, \
            "64 MiB" 2**26)
-# Models with the same state lie one upon the other, the later ones thinner.
-plot for [m=1:words(models)] ARG1 using 2:(of(m, $5)) every ::1 with linespoints \
-     linewidth 14.0 - 2 * m pointtype 7 pointsize 0.5 \
-     linecolor rgb word(colours, (m - 1) % 6 + 1)
+# Models with the same state lie one upon the other, the later ones with smaller points.
+plot for [m=1:words(models)] ARG1 using 2:(of(m, $5)) every ::1 with linespoints linewidth 2 \
+     pointtype 7 pointsize 1.5 - 0.2 * m linecolor rgb word(colours, (m - 1) % 6 + 1)
 unset multiplot
