@@ -12,7 +12,8 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "report"))
-from report import pyplot, save  # noqa: E402
+from markdown import table  # noqa: E402
+from plots import pyplot, save  # noqa: E402
 
 FACTS = ("gpu", "multiprocessors", "compute_capability", "l2_bytes", "driver", "max_clocks",
          "clocks_after_gemm", "power_limit", "torch", "cuda", "cudnn", "seqmix", "rounds")
@@ -26,12 +27,6 @@ GROUPS = {
               "(PyTorch: over the whole tensors, which are as long). GB/s: keys and values, read "
               "once.",
 }
-
-
-def table(heading, lines):
-    return ["| " + " | ".join(heading) + " |", "|" + "---|" * len(heading),
-            *("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |"
-              for line in lines)]
 
 
 def ceiling(document, key):

@@ -164,3 +164,41 @@ TEST_CASE("sum and maximum of lanes") {
   check_lane_reductions<float>();
   check_lane_reductions<double>();
 }
+
+namespace {
+
+template <class C>
+void check_logistic_and_softplus(double worst) {
+  using V = seqmix::simd::vec<C, arch>;
+  const auto first = [](V x) {
+    alignas(64) C lane[seqmix::simd::lanes<C, arch>];
+    x.store_aligned(lane);
+    return static_cast<double>(lane[0]);
+  };
+  const auto near = [&](double actual, double expected) {
+    return std::fabs(actual - expected) <= worst * expected;
+  };
+  for (double x = -80; x <= 80; x += 0.0371) {
+    const auto rounded = static_cast<double>(static_cast<C>(x));
+    const V in(static_cast<C>(x));
+    CAPTURE(rounded);
+    CHECK(near(first(seqmix::simd::logistic<C, arch>(in)), 1 / (1 + std::exp(-rounded))));
+    const double plus = rounded > 40 ? rounded : std::log1p(std::exp(rounded));
+    CHECK(near(first(seqmix::simd::softplus<C, arch>(in)), plus));
+  }
+  constexpr C inf = std::numeric_limits<C>::infinity();
+  CHECK(first(seqmix::simd::logistic<C, arch>(V(inf))) == 1);
+  CHECK(first(seqmix::simd::logistic<C, arch>(V(-inf))) == 0);
+  CHECK(first(seqmix::simd::softplus<C, arch>(V(inf))) == static_cast<double>(inf));
+  CHECK(first(seqmix::simd::softplus<C, arch>(V(-inf))) == 0);
+  const V nan(std::numeric_limits<C>::quiet_NaN());
+  CHECK(std::isnan(first(seqmix::simd::logistic<C, arch>(nan))));
+  CHECK(std::isnan(first(seqmix::simd::softplus<C, arch>(nan))));
+}
+
+}  // namespace
+
+TEST_CASE("the logistic function and softplus", "[simd]") {
+  check_logistic_and_softplus<float>(4e-7);
+  check_logistic_and_softplus<double>(1e-15);
+}

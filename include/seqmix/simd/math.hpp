@@ -60,6 +60,23 @@ SEQMIX_ALWAYS_INLINE vec<C, Arch> exp2(vec<C, Arch> x) noexcept {
   return xsimd::select(x < V(constants::least), V(C(0)), p * std::bit_cast<V>(exponent));
 }
 
+/// 1 / (1 + e^-x), from e^-|x|, which cannot overflow.
+template <class C, class Arch>
+SEQMIX_ALWAYS_INLINE vec<C, Arch> logistic(vec<C, Arch> x) noexcept {
+  using V = vec<C, Arch>;
+  const V one(C(1));
+  const V e = xsimd::exp(V(C(0)) - xsimd::abs(x));
+  return xsimd::select(x < V(C(0)), e, one) / (one + e);
+}
+
+/// log(1 + e^x), likewise. Where x is so large that e^-x is nothing beside it, x itself.
+template <class C, class Arch>
+SEQMIX_ALWAYS_INLINE vec<C, Arch> softplus(vec<C, Arch> x) noexcept {
+  using V = vec<C, Arch>;
+  const V zero(C(0));
+  return xsimd::select(x < zero, zero, x) + xsimd::log1p(xsimd::exp(zero - xsimd::abs(x)));
+}
+
 /// Sum and maximum over the lanes, in lane order: the same bits on every call.
 template <class C, class Arch>
 SEQMIX_ALWAYS_INLINE C sum_lanes(vec<C, Arch> x) noexcept {

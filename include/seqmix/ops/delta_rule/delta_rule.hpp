@@ -14,10 +14,10 @@ struct delta_rule_operator {
   static constexpr state_update update = state_update::delta;
   static constexpr int gates = 1;
   template <class Q, class B>
-  static constexpr bool takes = numbers_beside<B, Q> || vectors_beside<B, Q>;
+  static constexpr bool takes = betas_beside<B, Q>;
   template <class Q, class B>
   static void describe(matrix_recurrence_problem& p, const B& beta) {
-    p.beta = token_values<Q>(beta);
+    describe_beta<Q>(p, beta);
   }
   template <class Tag>
   static void check(contract<Tag>& c, const matrix_recurrence_problem& p) {
@@ -38,7 +38,8 @@ struct delta_rule_operator {
 ///     delta_rule(q, k, v, beta, o, options, context);
 ///
 /// beta [B, T, HV], or [B, T, HV, V] with one for each value; any number, 0 to 2 where keys have
-/// norm 1 (`options.l2norm` sees to that).
+/// norm 1 (`options.l2norm` sees to that). `sigmoid_beta` and `doubled_sigmoid_beta` take numbers
+/// before their sigmoid.
 ///
 /// q and k [B, T, H, K], v and o [B, T, HV, V], or packed [total, ...] with `options.varlen`; HV is
 /// a multiple of H (`options.heads`), K and V are 1 to 512 and may differ. Elements are float,

@@ -15,16 +15,16 @@ struct dplr_delta_rule_operator {
   static constexpr int gates = 3;
   template <class Q, class G, class A, class B>
   static constexpr bool takes =
-      vectors_beside<G, Q> && vectors_beside<A, Q> && vectors_beside<B, Q>;
+      vector_gates_beside<G, Q> && vectors_beside<A, Q> && vectors_beside<B, Q>;
   template <class Q, class G, class A, class B>
   static void describe(matrix_recurrence_problem& p, const G& g, const A& a, const B& b) {
-    p.gate = token_vectors(g);
+    describe_gate<Q>(p, g);
     p.a = token_vectors(a);
     p.b = token_vectors(b);
   }
   template <class Tag>
   static void check(contract<Tag>& c, const matrix_recurrence_problem& p) {
-    check_token_input(c, "g", "[B, T, HV, K]", p.gate, p, p.key_dim(), p.key_dim());
+    check_gate(c, "[B, T, HV, K]", p, p.key_dim());
     check_token_input(c, "a", "[B, T, HV, K]", p.a, p, p.key_dim(), p.key_dim());
     check_token_input(c, "b", "[B, T, HV, K]", p.b, p, p.key_dim(), p.key_dim());
   }
@@ -42,7 +42,8 @@ struct dplr_delta_rule_operator {
 ///
 ///     dplr_delta_rule(q, k, v, g, a, b, o, options, context);
 ///
-/// g, a and b [B, T, HV, K]; g natural logarithms, at most 0. a reads the state before its decay.
+/// g, a and b [B, T, HV, K]; g natural logarithms, at most 0, or a gate in another encoding. a
+/// reads the state before its decay.
 ///
 /// q and k [B, T, H, K], v and o [B, T, HV, V], or packed [total, ...] with `options.varlen`; HV is
 /// a multiple of H (`options.heads`), K and V are 1 to 512 and may differ. Elements are float,

@@ -14,16 +14,15 @@ struct gated_delta_rule_operator {
   static constexpr state_update update = state_update::delta;
   static constexpr int gates = 2;
   template <class Q, class G, class B>
-  static constexpr bool takes =
-      numbers_beside<G, Q> && (numbers_beside<B, Q> || vectors_beside<B, Q>);
+  static constexpr bool takes = number_gates_beside<G, Q> && betas_beside<B, Q>;
   template <class Q, class G, class B>
   static void describe(matrix_recurrence_problem& p, const G& g, const B& beta) {
-    p.gate = token_numbers(g);
-    p.beta = token_values<Q>(beta);
+    describe_gate<Q>(p, g);
+    describe_beta<Q>(p, beta);
   }
   template <class Tag>
   static void check(contract<Tag>& c, const matrix_recurrence_problem& p) {
-    check_token_input(c, "g", "[B, T, HV]", p.gate, p, 1, 1);
+    check_gate(c, "[B, T, HV]", p, 1);
     check_token_input(c, "beta", "[B, T, HV], or [B, T, HV, V]", p.beta, p, 1, p.value_dim());
   }
   template <class Tag>
@@ -41,7 +40,8 @@ struct gated_delta_rule_operator {
 ///     gated_delta_rule(q, k, v, g, beta, o, options, context);
 ///
 /// g [B, T, HV], natural logarithms, at most 0; minus infinity is a boundary between sequences.
-/// beta [B, T, HV] or [B, T, HV, V], any number, 0 to 2 where keys have norm 1.
+/// beta [B, T, HV] or [B, T, HV, V], any number, 0 to 2 where keys have norm 1. Both may be encoded
+/// otherwise: `linear_gate`, `raw_gate`, `sigmoid_beta` and so on.
 ///
 /// q and k [B, T, H, K], v and o [B, T, HV, V], or packed [total, ...] with `options.varlen`; HV is
 /// a multiple of H (`options.heads`), K and V are 1 to 512 and may differ. Elements are float,

@@ -12,7 +12,7 @@ template <class Tag>
 void naive_gated_delta_rule(const matrix_recurrence_problem& p) {
   naive_recurrence<Tag>(p, [&](std::vector<double>& S, const naive_token& x, std::int64_t /*hv*/) {
     for (double& s : S) {
-      s = x.gate[0] == -HUGE_VAL ? 0 : s * std::exp(x.gate[0]);
+      s = naive_kept<Tag>(x.decay[0], s);
     }
     naive_delta_write<Tag>(S, x);
   });

@@ -14,14 +14,14 @@ struct gated_linear_attention_operator {
   static constexpr state_update update = state_update::none;
   static constexpr int gates = 1;
   template <class Q, class G>
-  static constexpr bool takes = vectors_beside<G, Q>;
+  static constexpr bool takes = vector_gates_beside<G, Q>;
   template <class Q, class G>
   static void describe(matrix_recurrence_problem& p, const G& g) {
-    p.gate = token_vectors(g);
+    describe_gate<Q>(p, g);
   }
   template <class Tag>
   static void check(contract<Tag>& c, const matrix_recurrence_problem& p) {
-    check_token_input(c, "g", "[B, T, HV, K]", p.gate, p, p.key_dim(), p.key_dim());
+    check_gate(c, "[B, T, HV, K]", p, p.key_dim());
   }
   template <class Tag>
   static void naive(const matrix_recurrence_problem& p) {
@@ -38,7 +38,8 @@ struct gated_linear_attention_operator {
 ///     gated_linear_attention(q, k, v, g, o, options, context);
 ///
 /// g [B, T, HV, K], natural logarithms, at most 0; minus infinity forgets the row, whatever it
-/// holds, and in all rows is a boundary between sequences.
+/// holds, and in all rows is a boundary between sequences. Other encodings are types around the
+/// view: `linear_gate`, `raw_gate` and so on.
 ///
 /// q and k [B, T, H, K], v and o [B, T, HV, V], or packed [total, ...] with `options.varlen`; HV is
 /// a multiple of H (`options.heads`), K and V are 1 to 512 and may differ. Elements are float,

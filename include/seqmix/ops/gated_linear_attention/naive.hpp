@@ -15,8 +15,7 @@ void naive_gated_linear_attention(const matrix_recurrence_problem& p) {
   naive_recurrence<Tag>(p, [&](std::vector<double>& S, const naive_token& x, std::int64_t /*hv*/) {
     for (std::size_t d = 0; d < K; ++d) {
       for (std::size_t c = 0; c < V; ++c) {
-        const double kept = x.gate[d] == -HUGE_VAL ? 0 : std::exp(x.gate[d]) * S[d * V + c];
-        S[d * V + c] = kept + x.k[d] * x.v[c];
+        S[d * V + c] = naive_kept<Tag>(x.decay[d], S[d * V + c]) + x.k[d] * x.v[c];
       }
     }
   });

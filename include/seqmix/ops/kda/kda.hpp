@@ -14,16 +14,15 @@ struct kda_operator {
   static constexpr state_update update = state_update::delta;
   static constexpr int gates = 2;
   template <class Q, class G, class B>
-  static constexpr bool takes =
-      vectors_beside<G, Q> && (numbers_beside<B, Q> || vectors_beside<B, Q>);
+  static constexpr bool takes = vector_gates_beside<G, Q> && betas_beside<B, Q>;
   template <class Q, class G, class B>
   static void describe(matrix_recurrence_problem& p, const G& g, const B& beta) {
-    p.gate = token_vectors(g);
-    p.beta = token_values<Q>(beta);
+    describe_gate<Q>(p, g);
+    describe_beta<Q>(p, beta);
   }
   template <class Tag>
   static void check(contract<Tag>& c, const matrix_recurrence_problem& p) {
-    check_token_input(c, "g", "[B, T, HV, K]", p.gate, p, p.key_dim(), p.key_dim());
+    check_gate(c, "[B, T, HV, K]", p, p.key_dim());
     check_token_input(c, "beta", "[B, T, HV], or [B, T, HV, V]", p.beta, p, 1, p.value_dim());
   }
   template <class Tag>
@@ -42,7 +41,8 @@ struct kda_operator {
 ///     kda(q, k, v, g, beta, o, options, context);
 ///
 /// g [B, T, HV, K], natural logarithms, at most 0, minus infinity forgets the row; beta [B, T, HV]
-/// or [B, T, HV, V].
+/// or [B, T, HV, V]. Both may be encoded otherwise: `linear_gate`, `raw_gate`, `sigmoid_beta` and
+/// so on.
 ///
 /// q and k [B, T, H, K], v and o [B, T, HV, V], or packed [total, ...] with `options.varlen`; HV is
 /// a multiple of H (`options.heads`), K and V are 1 to 512 and may differ. Elements are float,

@@ -16,7 +16,7 @@ void naive_kda(const matrix_recurrence_problem& p) {
     for (std::size_t d = 0; d < K; ++d) {
       for (std::size_t c = 0; c < V; ++c) {
         double& s = S[d * V + c];
-        s = x.gate[d] == -HUGE_VAL ? 0 : s * std::exp(x.gate[d]);
+        s = naive_kept<Tag>(x.decay[d], s);
       }
     }
     naive_delta_write<Tag>(S, x);

@@ -29,10 +29,13 @@ struct linear_attention_operator {
 ///
 ///     S_t = S_(t-1) + f(k_t) v_t^T,   o_t = scale S_t^T f(q_t)
 ///
-/// with a feature map f, `options.features`, the identity unless given. With `options.normalise`
-/// the output is divided by `scale z_t . f(q_t) + normalise_eps`, where z_t is the sum of f(k) up
-/// to token t; `initial_normaliser` and `final_normaliser` carry z. Signed features can make the
-/// denominator vanish: nothing is clamped.
+/// with a feature map f, `options.features`, the identity unless given: an enumerator of
+/// `feature_map`, or a struct of parameters such as `hedgehog_features`. A map that makes F
+/// features of K elements has states [N, HV, F, V] and z [N, HV, F]; F = `feature_count(map, K)` is
+/// at most 512. `options.key_features` is another map for k, with as many features. With
+/// `options.normalise` the output is divided by `scale z_t . f(q_t) + normalise_eps`, where z_t is
+/// the sum of f(k) up to token t; `initial_normaliser` and `final_normaliser` carry z. Signed
+/// features can make the denominator vanish: nothing is clamped.
 ///
 /// q and k [B, T, H, K], v and o [B, T, HV, V], or packed [total, ...] with `options.varlen`; HV is
 /// a multiple of H (`options.heads`), K and V are 1 to 512 and may differ. Elements are float,
@@ -42,7 +45,7 @@ struct linear_attention_operator {
 /// `options.initial_state` and `options.final_state` [N, HV, K, V] carry the state; V-first states
 /// are a choice of strides. Prefill and then single tokens equal one pass up to rounding.
 ///
-/// Work: 4 K V operations for each token and value head; memory does not grow with T. Errors:
+/// Work: 4 F V operations for each token and value head; memory does not grow with T. Errors:
 /// `seqmix::error` for every violated line of this contract, with nothing written.
 /// Paper: Katharopoulos et al., "Transformers are RNNs: Fast Autoregressive Transformers with
 /// Linear Attention", 2020.

@@ -62,9 +62,27 @@ any_view<4> token_values(const X& x) noexcept {
 }
 
 template <class X, class Q>
-concept numbers_beside = view_of<X, Q::rank() - 1>;
-template <class X, class Q>
 concept vectors_beside = view_of<X, Q::rank()>;
+template <class G, class Q>
+concept number_gates_beside = gate_of<G, Q::rank() - 1>;
+template <class G, class Q>
+concept vector_gates_beside = gate_of<G, Q::rank()>;
+template <class B, class Q>
+concept betas_beside = beta_of<B, Q::rank() - 1> || beta_of<B, Q::rank()>;
+
+/// A gate in the descriptor, with its encoding.
+template <class Q, class G>
+void describe_gate(matrix_recurrence_problem& p, const G& gate) noexcept {
+  p.gate = token_values<Q>(encoded_view(gate));
+  p.gates = gate_form_of(gate);
+}
+
+/// A strength likewise.
+template <class Q, class B>
+void describe_beta(matrix_recurrence_problem& p, const B& beta) noexcept {
+  p.beta = token_values<Q>(encoded_view(beta));
+  p.betas = beta_encoding_of<B>();
+}
 
 template <class... X>
 using recurrence_compute_type = compute_type<std::remove_const_t<typename X::element_type>...>;

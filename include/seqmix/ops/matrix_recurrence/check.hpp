@@ -3,8 +3,7 @@
 
 #include <array>
 #include <cmath>
-#include <seqmix/core/checks.hpp>
-#include <seqmix/ops/matrix_recurrence/problem.hpp>
+#include <seqmix/ops/matrix_recurrence/check_features.hpp>
 #include <string>
 #include <utility>
 
@@ -41,6 +40,33 @@ void check_token_input(contract<Tag>& c, const char* argument, const char* lette
   c.tensor(argument, x).shape(argument, x, expected, letters);
   c.real(argument, x.type);
   c.same_device(argument, x.memory, "q", p.q.memory).no_overlap("o", p.o, argument, x);
+}
+
+/// A gate, `last` for each token and head, and what its encoding has beside it.
+template <class Tag>
+void check_gate(contract<Tag>& c, const char* letters, const matrix_recurrence_problem& p,
+                std::int64_t last) {
+  check_token_input(c, "g", letters, p.gate, p, last, last);
+  const auto parameter = [&](const char* argument, const head_parameter& x) {
+    if (!x.given()) {
+      return;
+    }
+    const std::int64_t each = x.extents[1] == 1 ? 1 : last;
+    c.tensor(argument, x).shape(argument, x, {p.value_heads(), each}, "[HV], or [HV, gates]");
+    c.real(argument, x.type).same_device(argument, x.memory, "q", p.q.memory);
+    c.no_overlap("o", p.o, argument, x);
+    c.no_overlap("options.final_state", p.final_state, argument, x);
+    c.no_overlap("options.checkpoints", p.checkpoints, argument, x);
+    c.no_overlap("options.rollback", p.rollback, argument, x);
+  };
+  parameter("g.a_log", p.gates.a_log);
+  parameter("g.bias", p.gates.bias);
+  const double constant = p.gates.constant;
+  c.require(p.gates.encoding != gate_encoding::bounded || (constant >= -5 && constant < 0),
+            "g.lower_bound", "at least -5 and below 0", constant);
+  c.require(
+      p.gates.encoding != gate_encoding::logsigmoid || (std::isfinite(constant) && constant > 0),
+      "g.tau", "a finite number above 0", constant);
 }
 
 template <class Tag>
@@ -159,55 +185,12 @@ void check_kept_states(contract<Tag>& c, const matrix_recurrence_problem& p) {
   }
 }
 
-/// Feature maps and the denominator, which linear attention has.
-template <class Tag>
-void check_features(contract<Tag>& c, const matrix_recurrence_problem& p) {
-  const bool plain = p.decay == state_decay::none && p.update == state_update::none;
-  const char* why = plain ? "options.normalise is off" : "only linear_attention has it";
-  c.absent("options.features", !plain && p.features != feature_map::identity, why);
-  c.require(p.features >= feature_map::identity && p.features <= feature_map::exponential,
-            "options.features", "one of the enumerators", static_cast<int>(p.features));
-  c.absent("options.normalise", !plain && p.normalise, why);
-  c.require(std::isfinite(p.normalise_eps), "options.normalise_eps", "a finite number",
-            p.normalise_eps);
-  const auto check = [&](const char* argument, const auto& z) {
-    if (!z.given()) {
-      return;
-    }
-    c.absent(argument, !p.normalise, why);
-    c.tensor(argument, z);
-    c.shape(argument, z, {p.sequences, p.value_heads(), p.key_dim()}, "[N, HV, K]");
-    c.real(argument, z.type);
-    c.same_device(argument, z.memory, "q", p.q.memory).no_overlap("o", p.o, argument, z);
-  };
-  check("options.initial_normaliser", p.initial_normaliser);
-  check("options.final_normaliser", p.final_normaliser);
-  c.absent("options.initial_slots", p.normalise && p.initial_slots.given(),
-           "not with a denominator yet");
-  if (p.final_normaliser.given()) {
-    constexpr const char* argument = "options.final_normaliser";
-    const any_out<3>& z = p.final_normaliser;
-    c.no_self_overlap(argument, z).no_overlap(argument, z, "q", p.q);
-    c.no_overlap(argument, z, "k", p.k).no_overlap(argument, z, "v", p.v);
-    if (p.final_state.given()) {
-      c.no_overlap(argument, z, "options.final_state", p.final_state);
-    }
-    if (p.initial_state.given()) {
-      c.no_overlap(argument, z, "options.initial_state", p.initial_state);
-    }
-    const any_view<3>& from = p.initial_normaliser;
-    if (from.given() && (from.data != z.data || from.type != z.type || from.strides != z.strides)) {
-      c.no_overlap(argument, z, "options.initial_normaliser", from);
-    }
-  }
-}
-
 /// Completes a descriptor whose tensors, `packed`, decay and update are set, and checks all but
 /// what is the operator's own.
 template <class Tag>
 void check_recurrence(contract<Tag>& c, matrix_recurrence_problem& p,
                       const recurrence_options& options) {
-  p.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(p.key_dim())));
+  p.scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(p.q.extents[3])));
   p.initial_state = options.initial_state;
   p.final_state = options.final_state;
   p.initial_slots = options.initial_slots;
@@ -219,7 +202,6 @@ void check_recurrence(contract<Tag>& c, matrix_recurrence_problem& p,
   p.checkpoints = options.checkpoints;
   p.checkpoint_every = options.checkpoint_every;
   p.rollback = options.rollback;
-  p.features = options.features;
   p.normalise = options.normalise;
   p.normalise_eps = options.normalise_eps;
   p.initial_normaliser = options.initial_normaliser;
@@ -244,9 +226,10 @@ void check_recurrence(contract<Tag>& c, matrix_recurrence_problem& p,
   c.no_overlap("o", p.o, "q", p.q).no_overlap("o", p.o, "k", p.k).no_overlap("o", p.o, "v", p.v);
   c.no_self_overlap("o", p.o);
   if (c.holds()) {
+    check_features(c, p, options);
     check_states(c, p);
     check_kept_states(c, p);
-    check_features(c, p);
+    check_normaliser(c, p);
   }
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cmath>
-#include <seqmix/core/convert.hpp>
+#include <seqmix/common/naive_features.hpp>
 #include <seqmix/ops/matrix_recurrence/problem.hpp>
 #include <vector>
 
@@ -32,27 +32,48 @@ void naive_set(const any_out<4>& x, std::int64_t i, std::int64_t j, std::int64_t
 /// One token of one value head, in double.
 struct naive_token {
   std::vector<double> q, k, v, gate, beta, a, b;
+  std::vector<double> decay;  ///< what the gates stand for; `gate` is as it was given
 };
 
-/// The feature maps, from their definitions.
+/// The factor that a gate x stands for, from the definition of its encoding.
 template <class Tag>
-double naive_feature(feature_map map, double x) {
-  switch (map) {
-    case feature_map::elu_plus_1:
-      return x < 0 ? std::exp(x) : x + 1;
-    case feature_map::relu:
-      return x < 0 ? 0 : x;
-    case feature_map::relu_squared:
-      return x < 0 ? 0 : x * x;
-    case feature_map::silu:
-      return x / (1 + std::exp(-x));
-    case feature_map::sigmoid:
-      return 1 / (1 + std::exp(-x));
-    case feature_map::exponential:
-      return std::exp(x);
-    default:
+double naive_decay(const gate_form& form, std::int64_t hv, std::size_t d, double x) {
+  const auto parameter = [&](const head_parameter& of) {
+    return of.given() ? real_at<double>(of, hv, of.extents[1] == 1 ? 0 : std::int64_t(d)) : 0.0;
+  };
+  const auto softplus = [](double y) { return y > 40 ? y : std::log1p(std::exp(y)); };
+  const double rate = std::exp(parameter(form.a_log));
+  const double y = x + parameter(form.bias);
+  switch (form.encoding) {
+    case gate_encoding::log2:
+      return std::pow(2, x);
+    case gate_encoding::linear:
       return x;
+    case gate_encoding::softplus:
+      return std::exp(-rate * softplus(y));
+    case gate_encoding::bounded:
+      return std::exp(form.constant / (1 + std::exp(-rate * y)));
+    case gate_encoding::exponential:
+      return std::exp(-std::exp(x));
+    case gate_encoding::logsigmoid:
+      return std::exp(-softplus(-x) / form.constant);
+    default:
+      return std::exp(x);
   }
+}
+
+/// Likewise the strength.
+template <class Tag>
+double naive_beta(beta_encoding encoding, double x) {
+  return encoding == beta_encoding::plain
+             ? x
+             : (encoding == beta_encoding::sigmoid ? 1 : 2) / (1 + std::exp(-x));
+}
+
+/// The decayed state: what a factor of zero multiplies is over, whatever it is.
+template <class Tag>
+double naive_kept(double decay, double s) {
+  return decay == 0 ? 0 : decay * s;
 }
 
 /// The states of one sequence among those that are kept on the way.
@@ -111,11 +132,16 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
         };
         const std::int64_t h = p.key_head(hv);
         naive_token token{row(p.q, h),     row(p.k, h),  row(p.v, hv), row(p.gate, hv),
-                          row(p.beta, hv), row(p.a, hv), row(p.b, hv)};
-        for (std::vector<double>* x : {&token.q, &token.k}) {
-          for (double& e : *x) {
-            e = naive_feature<Tag>(p.features, e);
-          }
+                          row(p.beta, hv), row(p.a, hv), row(p.b, hv), {}};
+        for (std::size_t d = 0; d < token.gate.size(); ++d) {
+          token.decay.push_back(naive_decay<Tag>(p.gates, hv, d, token.gate[d]));
+        }
+        for (double& beta : token.beta) {
+          beta = naive_beta<Tag>(p.betas, beta);
+        }
+        if (p.has_features()) {
+          token.q = naive_feature_row<Tag>(p.features, feature_role::query, h, t, token.q);
+          token.k = naive_feature_row<Tag>(p.key_features, feature_role::key, h, t, token.k);
         }
         if (p.l2norm) {
           for (std::vector<double>* x : {&token.q, &token.k}) {
@@ -187,7 +213,7 @@ void naive_low_rank_step(std::vector<double>& S, const naive_token& x, const std
       read += S[d * V + c] * a[d];
     }
     for (std::size_t d = 0; d < K; ++d) {
-      const double kept = x.gate[d] == -HUGE_VAL ? 0 : std::exp(x.gate[d]) * S[d * V + c];
+      const double kept = naive_kept<Tag>(x.decay[d], S[d * V + c]);
       S[d * V + c] = kept + b[d] * read + x.k[d] * x.v[c];
     }
   }

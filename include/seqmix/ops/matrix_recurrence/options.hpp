@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <optional>
-#include <seqmix/core/any_view.hpp>
+#include <seqmix/common/feature_map.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -16,17 +16,6 @@ enum class head_map {
 /// Which way a recurrence runs over its tokens. Reverse equals a forward run on the tokens in
 /// reverse order, its outputs back in place.
 enum class scan_direction { forward, reverse };
-
-/// What is made of the elements of q and k before anything else, in linear attention.
-enum class feature_map {
-  identity,
-  elu_plus_1,    ///< elu(x) + 1
-  relu,          ///< max(x, 0)
-  relu_squared,  ///< max(x, 0)^2
-  silu,          ///< x / (1 + e^-x)
-  sigmoid,       ///< 1 / (1 + e^-x)
-  exponential,   ///< e^x
-};
 
 /// Packed sequences of a recurrence: all tensors have one time axis.
 struct recurrence_varlen {
@@ -49,12 +38,13 @@ struct recurrence_options {
   recurrence_varlen varlen{};
   any_out<5> checkpoints{};           ///< [N, C, HV, K, V]: the state after n, 2n, ... tokens
   std::int64_t checkpoint_every = 0;  ///< n; C is at least floor(T / n) for the longest sequence
-  any_out<5> rollback{};  ///< [N, R, HV, K, V]: entry r is the state r tokens before the last
-  feature_map features = feature_map::identity;
-  bool normalise = false;  ///< linear attention: outputs are divided by q.z + normalise_eps
+  any_out<5> rollback{};       ///< [N, R, HV, K, V]: entry r is the state r tokens before the last
+  any_feature_map features{};  ///< linear attention: what stands for q and k
+  bool normalise = false;      ///< linear attention: outputs are divided by q.z + normalise_eps
   double normalise_eps = 1e-6;
-  any_view<3> initial_normaliser{};  ///< z [N, HV, K], the sum of all k so far; zeros when absent
+  any_view<3> initial_normaliser{};  ///< z [N, HV, F], the sum of all k so far; zeros when absent
   any_out<3> final_normaliser{};     ///< likewise; may be the initial one's own memory
+  std::optional<any_feature_map> key_features{};  ///< of k, where it is another map than q's
 };
 
 SEQMIX_END_NAMESPACE

@@ -26,8 +26,8 @@ inline constexpr std::int64_t recurrence_block = 32;
 template <class Arch>
 struct recurrence_choice {
   recurrence_algorithm algorithm = recurrence_algorithm::recurrent;
-  std::int64_t size = 0;                 // tokens of a chunk; of a segment, 0: by the sequence
-  std::int64_t longest = 0;              // tokens of a sequence
+  std::int64_t size = 0;     // tokens of a chunk; of a segment, 0: by the sequence
+  std::int64_t longest = 0;  // tokens of a sequence
   const char* lacks = nullptr;
 
   recurrence_choice(const matrix_recurrence_problem& p, std::string_view pin) noexcept {
@@ -137,9 +137,9 @@ struct recurrence_plan {
     const bool segmented = choice.algorithm == recurrence_algorithm::segmented;
     if (segmented) {
       const std::int64_t length = choice.segment_length(choice.longest);
-      segments = choice.longest == 0   ? 1
-                 : choice.size == 0    ? 16
-                                       : (choice.longest + length - 1) / length;
+      segments = choice.longest == 0 ? 1
+                 : choice.size == 0  ? 16
+                                     : (choice.longest + length - 1) / length;
       if (p.update != state_update::none) {
         transition_width = state_tile_width<C, Arch>(p.key_dim(), p.key_dim());
         transition_tiles = (p.key_dim() + transition_width * w - 1) / (transition_width * w);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/ops/matrix_recurrence/gate_views.hpp>
 #include <seqmix/ops/matrix_recurrence/options.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -28,17 +29,19 @@ enum class state_update {
 struct matrix_recurrence_problem {
   static constexpr const char* operator_name = "matrix_recurrence";
 
-  any_view<4> q;     // [B, T, H, K]
-  any_view<4> k;     // [B, T, H, K]
-  any_view<4> v;     // [B, T, HV, V]
-  any_out<4> o;      // [B, T, HV, V]
-  any_view<4> gate;  // [B, T, HV, 1 or K]: logarithms of the decay, but for their factor
-  double gate_factor = 1;
+  any_view<4> q;           // [B, T, H, K]
+  any_view<4> k;           // [B, T, H, K]
+  any_view<4> v;           // [B, T, HV, V]
+  any_out<4> o;            // [B, T, HV, V]
+  any_view<4> gate;        // [B, T, HV, 1 or K]
+  gate_form gates;         // what they say of the decay
+  double gate_factor = 1;  // of logarithms
   bool retention = false;  // there is no gate: the decay of head h is 1 - 2^(-5 - h)
   any_view<4> beta;        // [B, T, HV, 1 or V], of delta
-  any_view<4> a;           // [B, T, HV, K], of general
-  any_view<4> b;           // [B, T, HV, K], of general
-  bool removal = false;    // of general: -a and a b stand for a and b
+  beta_encoding betas = beta_encoding::plain;
+  any_view<4> a;         // [B, T, HV, K], of general
+  any_view<4> b;         // [B, T, HV, K], of general
+  bool removal = false;  // of general: -a and a b stand for a and b
   state_decay decay = state_decay::none;
   state_update update = state_update::none;
 
@@ -55,7 +58,9 @@ struct matrix_recurrence_problem {
   any_out<5> checkpoints;
   std::int64_t checkpoint_every = 0;
   any_out<5> rollback;
-  feature_map features = feature_map::identity;
+  any_feature_map features;      // of q
+  any_feature_map key_features;  // of k
+  std::int64_t feature_dim = 0;  // K of the state, when there is a map; else that of q
   bool normalise = false;
   double normalise_eps = 0;
   any_view<3> initial_normaliser;
@@ -69,7 +74,11 @@ struct matrix_recurrence_problem {
 
   constexpr std::int64_t key_heads() const noexcept { return q.extents[2]; }
   constexpr std::int64_t value_heads() const noexcept { return v.extents[2]; }
-  constexpr std::int64_t key_dim() const noexcept { return q.extents[3]; }
+  /// Rows of the state, and elements of a prepared key.
+  constexpr std::int64_t key_dim() const noexcept {
+    return feature_dim > 0 ? feature_dim : q.extents[3];
+  }
+  constexpr bool has_features() const noexcept { return feature_dim > 0; }
   constexpr std::int64_t value_dim() const noexcept { return v.extents[3]; }
   /// The query and key head of a value head.
   constexpr std::int64_t key_head(std::int64_t hv) const noexcept {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cmath>
-#include <seqmix/core/convert.hpp>
+#include <algorithm>
+#include <seqmix/common/feature_rows.hpp>
 #include <seqmix/core/workspace.hpp>
-#include <seqmix/ops/matrix_recurrence/problem.hpp>
+#include <seqmix/ops/matrix_recurrence/gates.hpp>
 #include <seqmix/simd/load.hpp>
-#include <seqmix/simd/math.hpp>
 
 // Tokens on their way into the recurrence: rows in the compute type, with all that depends on the
 // token alone worked in. From here on nothing knows strides or element types.
@@ -24,6 +23,8 @@ struct token_rows {
   C* q;              // [block][keys], scaled
   C* k;              // [block][keys]
   C* decay;          // [block][keys] or [block]: factors, not logarithms
+  C* rate;           // [keys]: e^a_log of the gates, where their encoding has it
+  C* bias;           // [keys]: likewise
   C* read;           // [block + 1][keys]: what the state is read with before it is written
   C* b;              // [block][keys]
   C* beta;           // [block][values], when there is one for each value
@@ -31,6 +32,7 @@ struct token_rows {
   C* o;              // [block][values]
   C* z;              // [keys]: the sum of all keys so far, of the denominator
   C* factor;         // [block]: what outputs are multiplied by, of the denominator
+  C* raw;            // a row before its feature map, and the map's scratch
   C* pending;        // [keys] or [1]: decays that the state has not seen yet
   bool* cut;         // [block]: some factor is zero, which ends what was before
   bool* multiplies;  // [block]: the state is multiplied by `decay`
@@ -44,6 +46,9 @@ struct token_rows {
     q = layout.take<C>(n * keys);
     k = layout.take<C>(n * keys);
     decay = layout.take<C>(p.decay == state_decay::per_key ? n * keys : n);
+    const bool rates = p.decay == state_decay::per_key && has_head_parameters(p.gates.encoding);
+    rate = layout.take<C>(rates ? keys : 0);
+    bias = layout.take<C>(rates ? keys : 0);
     read = layout.take<C>(reads ? (n + 1) * keys : 0);
     b = layout.take<C>(p.update == state_update::general ? n * keys : 0);
     const bool many_betas = p.update == state_update::delta && p.beta.extents[3] > 1;
@@ -52,21 +57,35 @@ struct token_rows {
     o = layout.take<C>(n * values);
     z = layout.take<C>(p.normalise ? keys : 0);
     factor = layout.take<C>(p.normalise ? n : 0);
+    const std::int64_t row = p.q.extents[3];
+    raw = layout.take<C>(!p.has_features()
+                             ? 0
+                             : padded<C, Arch>(row) +
+                                   std::max(feature_scratch<C, Arch>(p.features, row),
+                                            feature_scratch<C, Arch>(p.key_features, row)));
     pending = layout.take<C>(p.decay == state_decay::per_key ? keys : 1);
     cut = layout.take<bool>(n);
     multiplies = layout.take<bool>(n);
   }
 };
 
-/// Row [batch, place, head, :] of a tensor into `width` elements.
+/// Row [batch, place, head, :] of a tensor, times `factor`, into `width` elements.
 template <class C, class Arch>
 void load_token_row(const any_view<4>& x, std::int64_t batch, std::int64_t place, std::int64_t head,
-                    std::int64_t width, C* out) noexcept {
+                    std::int64_t width, C* out, C factor = C(1)) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr std::int64_t w = simd::lanes<C, Arch>;
   const std::int64_t at = batch * x.strides[0] + place * x.strides[1] + head * x.strides[2];
   const std::int64_t n = x.extents[3];
+  const std::int64_t step = x.strides[3];
+  const V f(factor);
   with_real_elements(x.data, x.type, [&](const auto* data) __attribute__((always_inline)) {
-    for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
-      simd::load_strided<C, Arch>(data + at, x.strides[3], i, n).store_aligned(out + i);
+    const std::int64_t whole = step == 1 ? n / w * w : 0;
+    for (std::int64_t i = 0; i < whole; i += w) {
+      (simd::load<C, Arch>(data + at + i) * f).store_aligned(out + i);
+    }
+    for (std::int64_t i = whole; i < width; i += w) {
+      (simd::load_strided<C, Arch>(data + at, step, i, n) * f).store_aligned(out + i);
     }
   });
 }
@@ -118,47 +137,6 @@ C inverse_norm(const C* row, std::int64_t width, double eps) noexcept {
   return sum == 0 ? C(0) : static_cast<C>(1 / std::sqrt(sum));
 }
 
-/// The feature map of a row of `n` elements; zeros stay behind its end. A NaN stays one.
-template <class C, class Arch>
-void map_features(feature_map map, C* row, std::int64_t n, std::int64_t width) noexcept {
-  using V = simd::vec<C, Arch>;
-  const V zero(C(0));
-  const V one(C(1));
-  for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
-    const V x = V::load_aligned(row + i);
-    const V positive = xsimd::select(x < zero, zero, x);
-    const V e = xsimd::exp(zero - xsimd::abs(x));
-    const V logistic = xsimd::select(x < zero, e, one) / (one + e);
-    V y = x;
-    switch (map) {
-      case feature_map::elu_plus_1:
-        y = xsimd::select(x < zero, e, x + one);
-        break;
-      case feature_map::relu:
-        y = positive;
-        break;
-      case feature_map::relu_squared:
-        y = positive * positive;
-        break;
-      case feature_map::silu:
-        y = x * logistic;
-        break;
-      case feature_map::sigmoid:
-        y = logistic;
-        break;
-      case feature_map::exponential:
-        y = xsimd::exp(x);
-        break;
-      default:
-        break;
-    }
-    y.store_aligned(row + i);
-  }
-  for (std::int64_t i = n; i < width; ++i) {
-    row[i] = C(0);
-  }
-}
-
 /// The next token's key joins z, and its query says what its output is multiplied by.
 template <class C, class Arch>
 void add_to_normaliser(const matrix_recurrence_problem& p, std::int64_t t,
@@ -173,91 +151,121 @@ void add_to_normaliser(const matrix_recurrence_problem& p, std::int64_t t,
   rows.factor[t] = C(1) / (simd::sum_lanes<C, Arch>(sum) + static_cast<C>(p.normalise_eps));
 }
 
-/// Prepares tokens [first, first + count) of a sequence for value head hv.
-template <class C, class Arch>
-void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& s, std::int64_t hv,
-                 std::int64_t first, std::int64_t count, const token_rows<C, Arch>& rows) noexcept {
-  using V = simd::vec<C, Arch>;
-  constexpr std::int64_t w = simd::lanes<C, Arch>;
+/// Asks for all rows of the token at a place.
+SEQMIX_ALWAYS_INLINE void prefetch_token(const matrix_recurrence_problem& p, std::int64_t batch,
+                                         std::int64_t place, std::int64_t hv) noexcept {
   const std::int64_t h = p.key_head(hv);
-  const bool delta = p.update == state_update::delta;
-  for (std::int64_t t = 0; t < count; ++t) {
-    const std::int64_t place = s.place(first + t);
-    const auto load = [&](const any_view<4>& x, std::int64_t head, std::int64_t width, C* out) {
-      load_token_row<C, Arch>(x, s.batch, place, head, width, out);
-    };
-    constexpr std::int64_t ahead = 6;
-    if (first + t + ahead < s.tokens) {
-      const std::int64_t later = s.place(first + t + ahead);
-      prefetch_token_row(p.q, s.batch, later, h);
-      prefetch_token_row(p.k, s.batch, later, h);
-      for (const any_view<4>* x : {&p.v, &p.gate, &p.beta, &p.a, &p.b}) {
-        prefetch_token_row(*x, s.batch, later, hv);
-      }
-    }
+  prefetch_token_row(p.q, batch, place, h);
+  prefetch_token_row(p.k, batch, place, h);
+  for (const any_view<4>* x : {&p.v, &p.gate, &p.beta, &p.a, &p.b}) {
+    prefetch_token_row(*x, batch, place, hv);
+  }
+}
+
+/// One token of value head hv on its way into row t of a block.
+template <class C, class Arch>
+struct token_loader {
+  using V = simd::vec<C, Arch>;
+  static constexpr std::int64_t w = simd::lanes<C, Arch>;
+
+  const matrix_recurrence_problem& p;
+  const token_rows<C, Arch>& rows;
+  std::int64_t hv;
+  std::int64_t batch;
+  std::int64_t place;
+  std::int64_t t;
+
+  void load(const any_view<4>& x, std::int64_t head, std::int64_t width, C* out,
+            C factor = C(1)) const noexcept {
+    load_token_row<C, Arch>(x, batch, place, head, width, out, factor);
+  }
+
+  /// `time` is the token's place in the order of the recurrence.
+  void query_and_key(std::int64_t time) const noexcept {
+    const std::int64_t h = p.key_head(hv);
     C* q = rows.q + t * rows.keys;
     C* k = rows.k + t * rows.keys;
-    C* v = rows.v + t * rows.values;
-    load(p.q, h, rows.keys, q);
-    load(p.k, h, rows.keys, k);
-    load(p.v, hv, rows.values, v);
-    if (p.features != feature_map::identity) {
-      map_features<C, Arch>(p.features, q, p.key_dim(), rows.keys);
-      map_features<C, Arch>(p.features, k, p.key_dim(), rows.keys);
-    }
     C scale = static_cast<C>(p.scale);
+    if (!p.has_features() && !p.l2norm) {
+      load(p.q, h, rows.keys, q, scale);
+      load(p.k, h, rows.keys, k);
+      return;
+    }
+    if (p.has_features()) {
+      const std::int64_t n = p.q.extents[3];
+      const std::int64_t width = padded<C, Arch>(n);
+      const auto map = [&](const any_view<4>& x, const any_feature_map& f, feature_role role,
+                           C* out) {
+        load(x, h, width, rows.raw);
+        feature_row<C, Arch>{f, h, rows.raw, n, rows.raw + width, out, rows.keys}.make(role, time);
+      };
+      map(p.q, p.features, feature_role::query, q);
+      map(p.k, p.key_features, feature_role::key, k);
+    } else {
+      load(p.q, h, rows.keys, q);
+      load(p.k, h, rows.keys, k);
+    }
     if (p.l2norm) {
       scale *= inverse_norm<C, Arch>(q, rows.keys, p.l2norm_eps);
       scale_row<C, Arch>(k, rows.keys, inverse_norm<C, Arch>(k, rows.keys, p.l2norm_eps));
     }
     scale_row<C, Arch>(q, rows.keys, scale);
-    if (p.normalise) {
-      add_to_normaliser<C, Arch>(p, t, rows);
-    }
+  }
 
-    bool cut = false;
+  void decay() const noexcept {
+    rows.cut[t] = false;
     if (p.decay == state_decay::scalar) {
-      const double gate =
-          p.retention ? std::log1p(-std::exp2(-5.0 - static_cast<double>(hv)))
-                      : p.gate_factor * token_number<double, Arch>(p.gate, s.batch, place, hv);
-      rows.decay[t] = static_cast<C>(std::exp(gate));
-      cut = rows.decay[t] == C(0);
+      const double factor =
+          p.retention ? 1 - std::exp2(-5.0 - static_cast<double>(hv))
+                      : decoded_gate<Arch>(
+                            p.gates, hv,
+                            p.gate_factor * token_number<double, Arch>(p.gate, batch, place, hv));
+      rows.decay[t] = static_cast<C>(factor);
+      rows.cut[t] = rows.decay[t] == C(0);
     } else if (p.decay == state_decay::per_key) {
-      C* decay = rows.decay + t * rows.keys;
-      load(p.gate, hv, rows.keys, decay);
+      C* factors = rows.decay + t * rows.keys;
+      load(p.gate, hv, rows.keys, factors);
+      decode_gates<C, Arch>(p.gates, rows.rate, rows.bias, factors, rows.keys);
+      for (std::int64_t i = p.key_dim(); i < rows.keys; ++i) {
+        factors[i] = C(1);  // behind the end, whatever the encoding makes of zeros
+      }
+      typename V::batch_bool_type zero(false);
       for (std::int64_t i = 0; i < rows.keys; i += w) {
-        // To the last bits: what a factor near 1 is off grows with every token that it lasts.
-        const V e = xsimd::exp(V::load_aligned(decay + i));
-        e.store_aligned(decay + i);
+        zero = zero || V::load_aligned(factors + i) == V(C(0));
       }
-      for (std::int64_t i = 0; i < p.key_dim(); ++i) {
-        cut |= decay[i] == C(0);
-      }
+      rows.cut[t] = xsimd::any(zero);
     }
-    rows.cut[t] = cut;
+  }
 
-    if (delta) {
-      C* read = rows.read + t * rows.keys;
+  /// The value, with what the update needs: delta reads the decayed state with beta k.
+  void value_and_update() const noexcept {
+    C* v = rows.v + t * rows.values;
+    C* read = rows.read + t * rows.keys;
+    if (p.update == state_update::delta) {
       C strength(1);
       if (rows.beta != nullptr) {
         C* beta = rows.beta + t * rows.values;
         load(p.beta, hv, rows.values, beta);
+        decode_betas<C, Arch>(p.betas, beta, rows.values);
       } else {
-        strength = token_number<C, Arch>(p.beta, s.batch, place, hv);
-        scale_row<C, Arch>(v, rows.values, strength);
+        strength = static_cast<C>(
+            decoded_beta<Arch>(p.betas, token_number<double, Arch>(p.beta, batch, place, hv)));
       }
+      load(p.v, hv, rows.values, v, strength);
       if (p.decay == state_decay::scalar) {
         strength *= rows.decay[t];
       }
       for (std::int64_t i = 0; i < rows.keys; i += w) {
-        V x = V::load_aligned(k + i) * V(strength);
+        V x = V::load_aligned(rows.k + t * rows.keys + i) * V(strength);
         if (p.decay == state_decay::per_key) {
           x = x * V::load_aligned(rows.decay + t * rows.keys + i);
         }
         x.store_aligned(read + i);
       }
-    } else if (p.update == state_update::general) {
-      C* read = rows.read + t * rows.keys;
+      return;
+    }
+    load(p.v, hv, rows.values, v);
+    if (p.update == state_update::general) {
       C* b = rows.b + t * rows.keys;
       load(p.a, hv, rows.keys, read);
       load(p.b, hv, rows.keys, b);
@@ -267,6 +275,28 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
         (V(C(0)) - x).store_aligned(read + i);
       }
     }
+  }
+};
+
+/// Prepares tokens [first, first + count) of a sequence for value head hv.
+template <class C, class Arch>
+void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& s, std::int64_t hv,
+                 std::int64_t first, std::int64_t count, const token_rows<C, Arch>& rows) noexcept {
+  if (p.decay == state_decay::per_key && has_head_parameters(p.gates.encoding)) {
+    load_head_parameters<C, Arch>(p.gates, hv, p.key_dim(), rows.rate, rows.bias);
+  }
+  for (std::int64_t t = 0; t < count; ++t) {
+    constexpr std::int64_t ahead = 6;
+    if (first + t + ahead < s.tokens) {
+      prefetch_token(p, s.batch, s.place(first + t + ahead), hv);
+    }
+    const token_loader<C, Arch> token{p, rows, hv, s.batch, s.place(first + t), t};
+    token.query_and_key(first + t);
+    if (p.normalise) {
+      add_to_normaliser<C, Arch>(p, t, rows);
+    }
+    token.decay();
+    token.value_and_update();
   }
   if (p.update != state_update::none) {
     for (std::int64_t i = 0; i < rows.keys; ++i) {

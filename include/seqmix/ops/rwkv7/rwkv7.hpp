@@ -15,17 +15,17 @@ struct rwkv7_operator {
   static constexpr int gates = 3;
   template <class Q, class G, class R, class A>
   static constexpr bool takes =
-      vectors_beside<G, Q> && vectors_beside<R, Q> && vectors_beside<A, Q>;
+      vector_gates_beside<G, Q> && vectors_beside<R, Q> && vectors_beside<A, Q>;
   template <class Q, class G, class R, class A>
   static void describe(matrix_recurrence_problem& p, const G& g, const R& kk, const A& a) {
-    p.gate = token_vectors(g);
+    describe_gate<Q>(p, g);
     p.a = token_vectors(kk);
     p.b = token_vectors(a);
     p.removal = true;
   }
   template <class Tag>
   static void check(contract<Tag>& c, const matrix_recurrence_problem& p) {
-    check_token_input(c, "g", "[B, T, HV, K]", p.gate, p, p.key_dim(), p.key_dim());
+    check_gate(c, "[B, T, HV, K]", p, p.key_dim());
     check_token_input(c, "kk", "[B, T, HV, K]", p.a, p, p.key_dim(), p.key_dim());
     check_token_input(c, "a", "[B, T, HV, K]", p.b, p, p.key_dim(), p.key_dim());
   }
@@ -45,7 +45,8 @@ struct rwkv7_operator {
 ///     rwkv7(q, k, v, g, kk, a, o, options, context);
 ///
 /// g, kk and a [B, T, HV, K]; kk a multiplies element by element, and kk is meant to have norm 1.
-/// The usual gate -e^(-1/2) sigmoid(w) is no condition: g is any number of at most 0.
+/// The usual gate -e^(-1/2) sigmoid(w) is `raw_gate` with a `bounded_activation`, and no condition:
+/// g is any number of at most 0, or a gate in another encoding.
 ///
 /// q and k [B, T, H, K], v and o [B, T, HV, V], or packed [total, ...] with `options.varlen`; HV is
 /// a multiple of H (`options.heads`), K and V are 1 to 512 and may differ. Elements are float,

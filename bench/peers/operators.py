@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of run.py: shapes, inputs, the result in float64, operations and bytes.
+
+A new row is a line of all_rows(); a new recurrence is a line of RECURRENCES, its call in
+recurrences.cpp, and, where a peer has it, a line of that peer's table.
+"""
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+TOLERANCE = 5e-5  # of a result, relative to the largest element compared, as in support/data.hpp
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One shape of one operator. T queries, S keys; H and HK their heads; K and V channels."""
+    group: str
+    operator: str
+    T: int
+    H: int
+    K: int
+    V: int
+    S: int
+    HK: int
+    causal: bool = False
+
+    @property
+    def name(self):
+        parts = [self.operator, f"T:{self.T}"]
+        if self.group == "softmax":
+            parts += [f"S:{self.S}", f"H:{self.H}", f"HK:{self.HK}", f"D:{self.K}",
+                      f"causal:{int(self.causal)}"]
+        else:
+            parts += [f"H:{self.H}", f"K:{self.K}", f"V:{self.V}"]
+        return "/".join(parts) + "/f32"
+
+    @property
+    def scale(self):
+        return 1.0 if self.operator == "rwkv7" else self.K ** -0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Recurrence:
+    """S_t from S_(t-1): a decay, none, of each head or of each key channel; what is removed.
+
+    removal: none; "delta": what k reads; "general": what kk reads before the decay, at rates a.
+    """
+    decay: str
+    removal: str
+
+    @property
+    def gates(self):
+        """The inputs behind q, k and v, in the order of seqmix's arguments."""
+        names = [] if self.decay == "none" else ["g"]
+        return names + {"none": [], "delta": ["beta"], "general": ["kk", "a"]}[self.removal]
+
+    @property
+    def operations(self):
+        """For each element of the state and token: the recurrent form's, a multiply-add is 2."""
+        return (4 + (self.decay != "none") + {"none": 0, "delta": 2, "general": 4}[self.removal])
+
+
+RECURRENCES = {
+    "linear_attention": Recurrence("none", "none"),
+    "gated_linear_attention": Recurrence("key", "none"),
+    "gated_delta_rule": Recurrence("head", "delta"),
+    "kda": Recurrence("key", "delta"),
+    "rwkv7": Recurrence("key", "general"),
+}
+
+
+def recurrence(operator, t, h, d):
+    return Row("recurrences", operator, T=t, S=t, H=h, HK=h, K=d, V=d)
+
+
+def softmax(t, s, h, hk, d, causal):
+    return Row("softmax", "softmax_attention", T=t, S=s, H=h, HK=hk, K=d, V=d, causal=causal)
+
+
+def all_rows():
+    rows = [recurrence("gated_delta_rule", 1, 64, 128)]  # states of more than an L2
+    for operator, h, d in (("gated_delta_rule", 8, 128), ("gated_delta_rule", 8, 64),
+                           ("kda", 8, 128), ("kda", 8, 64),
+                           ("gated_linear_attention", 32, 64), ("rwkv7", 32, 64),
+                           ("linear_attention", 8, 128)):
+        rows += [recurrence(operator, t, h, d) for t in (256, 64, 1)]
+    for d in (64, 128):
+        rows += [softmax(2048, 2048, 8, 8, d, causal) for causal in (False, True)]
+    rows.append(softmax(1, 16384, 32, 8, 128, False))
+    return rows
+
+
+def smoke_rows():
+    rows = [recurrence(operator, 40, 2, 64) for operator in RECURRENCES]
+    return rows + [softmax(70, 70, 2, 1, 32, True)]
+
+
+# ---- inputs ----
+
+def aligned(shape, dtype=np.float32):
+    """An uninitialised array that starts on a cache line."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start:start + size].view(dtype).reshape(shape)
+
+
+def dense(values, dtype=np.float32):
+    result = aligned(values.shape, dtype)
+    result[...] = values
+    return result
+
+
+def inputs(row):
+    """name -> array: [T, heads, channels], gates [T, H] or [T, H, K], state [H, K, V].
+
+    Uniform random numbers of mean 0 and variance 1; keys have a norm of about 1, so that states
+    stay bounded; removal keys have norm 1.
+    """
+    source = np.random.default_rng(1)
+    def uniform(shape, mean=0.0, deviation=1.0):
+        return dense(mean + deviation * source.uniform(-3 ** 0.5, 3 ** 0.5, shape))
+    unit = 1.0 if row.group == "softmax" else row.K ** -0.5
+    x = {"q": uniform((row.T, row.H, row.K)), "k": uniform((row.S, row.HK, row.K), 0, unit),
+         "v": uniform((row.S, row.HK, row.V))}
+    if row.group == "softmax":
+        return x
+    form = RECURRENCES[row.operator]
+    for name in form.gates:
+        if name == "g":
+            each = (row.K,) if form.decay == "key" else ()
+            x["g"] = uniform((row.T, row.H, *each), -0.05, 0.02)
+        elif name == "beta":
+            x["beta"] = uniform((row.T, row.H), 0.5, 0.25)
+        elif name == "kk":
+            kk = uniform((row.T, row.H, row.K))
+            x["kk"] = dense(kk / np.linalg.norm(kk, axis=-1, keepdims=True))
+        else:
+            x["a"] = uniform((row.T, row.H, row.K), 0.5, 0.25)
+    x["state"] = uniform((row.H, row.K, row.V))
+    return x
+
+
+# ---- the result in float64 ----
+
+@dataclasses.dataclass
+class Expected:
+    """Rows `where` of the output, and the state after the last token, or none."""
+    where: tuple
+    output: np.ndarray
+    state: np.ndarray | None
+
+
+def reference(row, x):
+    x = {name: value.astype(np.float64) for name, value in x.items()}
+    return (softmax_reference if row.group == "softmax" else recurrence_reference)(row, x)
+
+
+def recurrence_reference(row, x):
+    """Token by token, from the equation."""
+    form = RECURRENCES[row.operator]
+    state = x["state"].copy()
+    output = np.empty((row.T, row.H, row.V))
+    read = lambda vector: (vector[:, None, :] @ state)[:, 0, :]  # [H, V]
+    for t in range(row.T):
+        q, k, v = x["q"][t], x["k"][t], x["v"][t]
+        removed = read(x["kk"][t]) if form.removal == "general" else None
+        if form.decay != "none":
+            state *= np.exp(x["g"][t]).reshape(row.H, -1, 1)
+        if form.removal == "delta":
+            v = x["beta"][t][:, None] * (v - read(k))
+        state += k[:, :, None] * v[:, None, :]
+        if form.removal == "general":
+            state -= (x["kk"][t] * x["a"][t])[:, :, None] * removed[:, None, :]
+        output[t] = row.scale * read(q)
+    return Expected(np.s_[:], output, state)
+
+
+def softmax_reference(row, x):
+    """Of sampled queries, all heads: first, last, and others between them."""
+    queries = np.unique(np.linspace(0, row.T - 1, min(row.T, 24)).astype(int))
+    output = np.empty((len(queries), row.H, row.V))
+    hidden = np.arange(row.S)[None, :] > queries[:, None] + (row.S - row.T)
+    for h in range(row.H):
+        kv = h // (row.H // row.HK)
+        scores = row.scale * x["q"][queries, h] @ x["k"][:, kv].T
+        if row.causal:
+            scores[hidden] = -np.inf
+        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        output[:, h] = scores / scores.sum(axis=-1, keepdims=True) @ x["v"][:, kv]
+    return Expected(queries, output, None)
+
+
+def error_of(actual, expected):
+    """The largest difference, relative to the largest element; infinite when one is not finite."""
+    if not np.isfinite(actual).all():
+        return math.inf
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+def complaint(expected, output, state):
+    """(error, what is wrong or None) of a result [T, H, V] and a state [H, K, V]."""
+    error = error_of(output[expected.where], expected.output)
+    if not np.isfinite(output).all():
+        error = math.inf
+    if expected.state is not None:
+        error = max(error, error_of(state, expected.state))
+    if not error <= TOLERANCE:
+        return error, (f"wrong result: off by {error:.2g} of the largest element, allowed are "
+                       f"{TOLERANCE:g}")
+    return error, None
+
+
+# ---- work, in the conventions of bench/README.md ----
+
+def operations(row):
+    if row.group == "softmax":
+        hidden = row.T * (row.T - 1) // 2 if row.causal else 0
+        return 2 * row.H * (row.T * row.S - hidden) * (row.K + row.V)
+    return RECURRENCES[row.operator].operations * row.T * row.H * row.K * row.V
+
+
+def bytes_of(row, x):
+    """Every input once, every output once."""
+    written = row.T * row.H * row.V + (x["state"].size if "state" in x else 0)
+    return sum(value.nbytes for value in x.values()) + 4 * written

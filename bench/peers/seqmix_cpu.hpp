@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <seqmix/core/context.hpp>
+#include <seqmix/dispatch/report.hpp>
+#include <string_view>
+
+#include "call.hpp"
+
+namespace seqmix_bench {
+
+/// An operator behind a peer_call: runs it, and says what dispatch chose.
+struct peer_operator {
+  std::string_view name;
+  void (*run)(const peer_call& call, const seqmix::context& ctx);
+  seqmix::dispatch_report (*explain)(const peer_call& call, const seqmix::context& ctx);
+};
+
+/// The operator of that name among those of recurrences.cpp and softmax.cpp, or null.
+const peer_operator* find_recurrence(std::string_view name);
+const peer_operator* find_softmax(std::string_view name);
+
+}  // namespace seqmix_bench
