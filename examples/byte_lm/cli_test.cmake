@@ -184,6 +184,7 @@ elseif(CASE STREQUAL "errors")
   endif()
 
 elseif(CASE STREQUAL "cuda")
+  check(1 "a recurrent layer runs in fp32 on the CPU" score --model gla --device cuda)
   string(JSON reference GET "${scores}" reference_first_16384_bytes_bits_per_byte)
   string(JSON continuation GET "${scores}" reference_continuation)
   execute_process(COMMAND "${BYTE_LM}" generate --prompt x --length 1 --device cuda
