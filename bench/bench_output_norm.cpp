@@ -20,6 +20,7 @@ struct row {
 const char* name_of(seqmix::output_norm_kind kind) {
   return kind == seqmix::output_norm_kind::rms          ? "rms"
          : kind == seqmix::output_norm_kind::layer_norm ? "layer_norm"
+         : kind == seqmix::output_norm_kind::l2         ? "l2"
                                                         : "srms";
 }
 
@@ -75,7 +76,7 @@ void add(const settings& s, const row& r) {
 
 void register_rows(const settings& s) {
   using kind = seqmix::output_norm_kind;
-  for (const kind which : {kind::rms, kind::layer_norm, kind::srms}) {
+  for (const kind which : {kind::rms, kind::layer_norm, kind::srms, kind::l2}) {
     const row prompt{.kind = which, .gated = false, .T = s.smoke ? 50 : 16384, .H = 8, .D = 128};
     add<float>(s, prompt);
     add<seqmix::bf16>(s, prompt);

@@ -89,9 +89,6 @@ void check_maps() {
       states of_oracle(c, F, scalar_type::f64, layout::dense);
       seqmix::recurrence_options options = p.template options<float>();
       options.features = map;
-      of_call.give<float>(options, normalise);
-      guarded_workspace scratch(1 << 21);
-      run<T, T>(p, false, options, {.workspace = scratch.span()});
       recurrence_case exact_case = c;
       exact_case.output = scalar_type::f64;
       exact_case.outputs = layout::dense;
@@ -100,17 +97,25 @@ void check_maps() {
       exact.k = p.k;
       of_oracle.give<double>(options, normalise);
       run<T, double>(exact, true, options);
-      CAPTURE(c, static_cast<int>(which), F, normalise);
-      CHECK(scratch.guards_untouched());
-      CHECK(compare(owned_outputs(p), owned_outputs(exact), tolerance_of(c.type), bound::ceiling,
-                    0.01) == "");
-      CHECK(compare(of_call.final.values(), of_oracle.final.values(),
-                    tolerance_of(scalar_type::f32), bound::ceiling, 0.01) == "");
-      if (normalise) {
-        CHECK(compare(of_call.z.values(), of_oracle.z.values(), tolerance_of(scalar_type::f32),
-                      bound::ceiling) == "");
+      of_call.give<float>(options, normalise);
+      for (const char* algorithm : {"chunk<16>", "segmented<10>", "recurrent"}) {
+        guarded_workspace scratch(1 << 22);
+        of_call.final.clear();
+        of_call.z.clear();
+        run<T, T>(p, false, options,
+                  {.workspace = scratch.span(), .pin = {.algorithm = algorithm}});
+        CAPTURE(c, static_cast<int>(which), F, normalise, algorithm);
+        CHECK(scratch.guards_untouched());
+        CHECK(compare(owned_outputs(p), owned_outputs(exact), tolerance_of(c.type), bound::ceiling,
+                      0.01) == "");
+        CHECK(compare(of_call.final.values(), of_oracle.final.values(),
+                      tolerance_of(scalar_type::f32), bound::ceiling, 0.01) == "");
+        if (normalise) {
+          CHECK(compare(of_call.z.values(), of_oracle.z.values(), tolerance_of(scalar_type::f32),
+                        bound::ceiling) == "");
+        }
+        CHECK(p.o.gaps_untouched());
       }
-      CHECK(p.o.gaps_untouched());
     }
   }
 }

@@ -146,15 +146,16 @@ void check_encodings(double floor) {
       recurrence_problem p(c);
       draw(p, e);
       const encoded gates(e, p, seed % 2 == 0, types[seed % 3]);
-      gates.run<T, T, float>(p, false);
-
       recurrence_problem exact = exact_problem(p);
       gates.run<T, double, double>(exact, true);
-      CAPTURE(c, static_cast<int>(e));
       const tolerance t = tolerance_of(c.type);
       const tolerance of_state = tolerance_of(scalar_type::f32);
-      CHECK(compare(owned_outputs(p), owned_outputs(exact), t, bound::target, floor) == "");
-      CHECK(compare(owned_states(p), owned_states(exact), of_state, bound::target, floor) == "");
+      for (const char* algorithm : {"chunk<16>", "segmented<10>", "recurrent"}) {
+        gates.run<T, T, float>(p, false, {.pin = {.algorithm = algorithm}});
+        CAPTURE(c, static_cast<int>(e), algorithm);
+        CHECK(compare(owned_outputs(p), owned_outputs(exact), t, bound::target, floor) == "");
+        CHECK(compare(owned_states(p), owned_states(exact), of_state, bound::target, floor) == "");
+      }
 
       // Plain gates in double. Negative factors have no logarithm.
       recurrence_problem plain = exact_problem(p);
@@ -165,6 +166,7 @@ void check_encodings(double floor) {
         positive = positive && factor > 0;
         plain.gate.set(i, std::log(factor));
       });
+      CAPTURE(c, static_cast<int>(e));
       CHECK(positive == (e != encoding::linear));
       if (positive) {
         run_encoded<T, double, double, double>(plain, true, as_it_is, as_it_is);
@@ -277,16 +279,20 @@ TEST_CASE("parity: factors of -1 over 4096 steps", "[matrix_recurrence][gates][L
     expected.push_back(turned % 2 == 0 ? 1.0F : -1.0F);
   }
   const auto tokens = [](std::vector<float>& x) { return seqmix::view(x.data(), 1, 4096, 1, 1); };
-  seqmix::gated_linear_attention(tokens(q), tokens(k), tokens(v), seqmix::linear_gate(tokens(g)),
-                                 tokens(o), {.scale = 1});
-  CHECK(o == expected);
-  // The same with one factor for the state and strengths of 1 on a key of nothing.
   std::vector<float> beta(4096, 1);
-  std::fill(o.begin(), o.end(), 0.0F);
   const auto numbers = [](std::vector<float>& x) { return seqmix::view(x.data(), 1, 4096, 1); };
-  seqmix::gated_delta_rule(tokens(q), tokens(k), tokens(v), seqmix::linear_gate(numbers(g)),
-                           numbers(beta), tokens(o), {.scale = 1});
-  CHECK(o == expected);
+  for (const char* algorithm : {"recurrent", "chunk<64>", "segmented<100>"}) {
+    const seqmix::context ctx{.pin = {.algorithm = algorithm}};
+    CAPTURE(algorithm);
+    seqmix::gated_linear_attention(tokens(q), tokens(k), tokens(v), seqmix::linear_gate(tokens(g)),
+                                   tokens(o), {.scale = 1}, ctx);
+    CHECK(o == expected);
+    // The same with one factor for the state, and strengths of 1 on keys of zero.
+    std::fill(o.begin(), o.end(), 0.0F);
+    seqmix::gated_delta_rule(tokens(q), tokens(k), tokens(v), seqmix::linear_gate(numbers(g)),
+                             numbers(beta), tokens(o), {.scale = 1}, ctx);
+    CHECK(o == expected);
+  }
 }
 
 TEST_CASE("what an encoding makes zero is a boundary between sequences, bit for bit",

@@ -122,7 +122,8 @@ struct norm_problem {
     const auto eps = static_cast<long double>(c.eps);
     const long double below = c.kind == output_norm_kind::srms
                                   ? std::max(length, eps) / std::sqrt(n)
-                                  : std::sqrt(squares / n + eps);
+                              : c.kind == output_norm_kind::l2 ? std::sqrt(squares + eps)
+                                                               : std::sqrt(squares / n + eps);
     for (std::int64_t d = 0; d < c.D; ++d) {
       long double& value = y[static_cast<std::size_t>(d)];
       value = squares == 0 ? 0 : value / below;
@@ -196,7 +197,7 @@ norm_calls norm_calls_for() {
 }
 
 constexpr output_norm_kind kinds[] = {output_norm_kind::rms, output_norm_kind::layer_norm,
-                                      output_norm_kind::srms};
+                                      output_norm_kind::srms, output_norm_kind::l2};
 constexpr output_gate gates[] = {output_gate::none, output_gate::plain, output_gate::sigmoid,
                                  output_gate::silu};
 constexpr layout layouts[] = {layout::dense,      layout::padded,   layout::strided,
@@ -224,8 +225,8 @@ TEST_CASE("output_norm against the definition", "[output_norm]") {
                               norm_calls_for<f16, f16>(),     norm_calls_for<bf16, bf16>(),
                               norm_calls_for<bf16, float>(),  norm_calls_for<float, bf16>(),
                               norm_calls_for<double, float>()};
-  const test_plan plan = pairwise_plan({std::size(times), std::size(widths), 3, 4, 3, 2, 5, 5, 4, 7,
-                                        6, 7, 4, 4, std::size(calls), 3, 2, 3, 3},
+  const test_plan plan = pairwise_plan({std::size(times), std::size(widths), std::size(kinds), 4, 3,
+                                        2, 5, 5, 4, 7, 6, 7, 4, 4, std::size(calls), 3, 2, 3, 3},
                                        7);
   std::uint64_t seed = 0;
   int in_place = 0;
@@ -294,6 +295,9 @@ TEST_CASE("hand cases of output_norm", "[output_norm]") {
   CHECK(compare(norm_of(x, {.kind = output_norm_kind::srms, .eps = 4.9}), {1.2, 0, -1.6, 0}, t) ==
         "");
   CHECK(compare(norm_of(x, {.kind = output_norm_kind::srms, .eps = 8}), {0.75, 0, -1, 0}, t) == "");
+  CHECK(compare(norm_of(x, {.kind = output_norm_kind::l2, .eps = 0}), {0.6, 0, -0.8, 0}, t) == "");
+  CHECK(compare(norm_of(x, {.kind = output_norm_kind::l2, .eps = 11}), {0.5, 0, -4.0 / 6, 0}, t) ==
+        "");
   // Mean 2, variance (1 + 9 + 9 + 1) / 4 = 5.
   CHECK(compare(norm_of({1, 5, -1, 3}, {.kind = output_norm_kind::layer_norm, .eps = 4}),
                 {-1.0 / 3, 1, -1, 1.0 / 3}, t) == "");
@@ -378,7 +382,8 @@ TEST_CASE("a large mean costs layer_norm no digits", "[output_norm]") {
 TEST_CASE("a norm hides positive factors of its rows", "[output_norm]") {
   // Exactly, without eps, for powers of two: a test of what stands before a norm, made behind it,
   // would let a wrong scale pass.
-  for (const output_norm_kind kind : {output_norm_kind::rms, output_norm_kind::srms}) {
+  for (const output_norm_kind kind :
+       {output_norm_kind::rms, output_norm_kind::srms, output_norm_kind::l2}) {
     const norm_case c{.B = 2, .T = 9, .H = 2, .D = 44, .kind = kind, .eps = 0};
     norm_problem p(c);
     norm_problem scaled(c);
@@ -394,7 +399,7 @@ TEST_CASE("a norm hides positive factors of its rows", "[output_norm]") {
     calls.run(scaled, {});
     CHECK((p.o.all_bits() != scaled.o.all_bits()));
     norm_case large = c;
-    large.eps = kind == output_norm_kind::rms ? 1 : 20;
+    large.eps = kind == output_norm_kind::rms ? 1 : kind == output_norm_kind::l2 ? 44 : 20;
     norm_problem one(large);
     norm_problem half(large);
     half.x.for_each([&](const tensor<4>::index& i) { half.x.set(i, one.x[i] / 2); });

@@ -63,9 +63,9 @@ TEST_CASE("sound norms run", "[output_norm][errors]") {
 }
 
 TEST_CASE("norms without a kind, or with a bad eps, are refused", "[output_norm][errors]") {
-  refuses.both("options.kind", "rms, layer_norm or srms", "none",
+  refuses.both("options.kind", "rms, layer_norm, srms or l2", "none",
                [](norm_call& c) { c.options.kind = output_norm_kind::unspecified; });
-  refuses.both("options.kind", "rms, layer_norm or srms", "another value",
+  refuses.both("options.kind", "rms, layer_norm, srms or l2", "another value",
                [](norm_call& c) { c.options.kind = static_cast<output_norm_kind>(9); });
   for (const double eps :
        {-1e-6, std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {

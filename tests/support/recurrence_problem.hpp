@@ -276,6 +276,7 @@ inline recurrence_problem oracle_of(const recurrence_calls& calls, const recurre
         std::pair{&exact.b, &p.b}, std::pair{&exact.initial, &p.initial}}) {
     to->for_each([&, to = to, from = from](const tensor<4>::index& i) { to->set(i, (*from)[i]); });
   }
+  exact.slopes = p.slopes;
   calls.oracle(exact);
   return exact;
 }

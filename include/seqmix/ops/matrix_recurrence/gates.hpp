@@ -6,8 +6,7 @@
 #include <seqmix/ops/matrix_recurrence/problem.hpp>
 #include <seqmix/simd/math.hpp>
 
-// From encoded gates and strengths to what the recurrence multiplies with. What a factor near 1 is
-// off grows with every token that it lasts, so all of this is to the last bits.
+// From encoded gates and strengths to what the recurrence multiplies with, to the last bits.
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -68,42 +67,80 @@ void load_head_parameters(const gate_form& form, std::int64_t hv, std::int64_t g
   }
 }
 
-/// Factors in place of a row of encoded gates. The rows of parameters are read where the encoding
-/// has any.
+/// A factor as the compute type has it. What it is off would grow with every token that a state
+/// lasts, and add up where gates are all alike: so it is owed, as a share, to the next factor.
 template <class C, class Arch>
-void decode_gates(const gate_form& form, const C* rate, const C* bias, C* row,
+C settled_factor(double exact, C& owed) noexcept {
+  const double wanted = exact * (1 + static_cast<double>(owed));
+  const auto factor = static_cast<C>(wanted);
+  const double off = wanted / static_cast<double>(factor) - 1;
+  owed = std::isfinite(off) ? static_cast<C>(off) : C(0);
+  return factor;
+}
+
+/// The same for e^g with logarithms in place of factors; `strong()` is e^g as it serves away
+/// from 1.
+template <class C, class Arch, class Strong>
+SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> settled_factor(simd::vec<C, Arch> g, Strong&& strong,
+                                                       C* owed) noexcept {
+  using V = simd::vec<C, Arch>;
+  const V zero(C(0));
+  const V one(C(1));
+  const auto weak = xsimd::abs(g) <= V(C(0.25));  // not for NaN
+  if (!xsimd::any(weak)) {
+    zero.store_aligned(owed);
+    return strong();
+  }
+  // All here is e^g - 1, which near 1 has more digits than e^g.
+  const V less = xsimd::expm1(g);
+  const V wanted = simd::fma(V::load_aligned(owed), one + less, less);
+  const V factor = one + wanted;
+  xsimd::select(weak, wanted - (factor - one), zero).store_aligned(owed);
+  return xsimd::all(weak) ? factor : xsimd::select(weak, factor, strong());
+}
+
+/// Factors in place of a row of encoded gates. The rows of parameters are read where the encoding
+/// has any; `owed` is a row, from the sequence's first token on.
+template <class C, class Arch>
+void decode_gates(const gate_form& form, const C* rate, const C* bias, C* owed, C* row,
                   std::int64_t width) noexcept {
   using V = simd::vec<C, Arch>;
   const V zero(C(0));
   const V constant(static_cast<C>(form.constant));
+  // f makes logarithms of gates.
   const auto over_row = [&](auto&& f) __attribute__((always_inline)) {
     for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
-      f(V::load_aligned(row + i), i).store_aligned(row + i);
+      const V g = f(V::load_aligned(row + i), i);
+      settled_factor<C, Arch>(g, [&] { return xsimd::exp(g); }, owed + i).store_aligned(row + i);
     }
   };
   switch (form.encoding) {
     case gate_encoding::log2:
-      return over_row([](V x, std::int64_t) { return xsimd::exp2(x); });
+      for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
+        const V x = V::load_aligned(row + i);
+        const V g = x * V(C(0.6931471805599453));
+        settled_factor<C, Arch>(g, [&] { return xsimd::exp2(x); }, owed + i).store_aligned(row + i);
+      }
+      return;
     case gate_encoding::linear:
       return;
     case gate_encoding::softplus:
       return over_row([&](V x, std::int64_t i) {
-        const V y = simd::softplus<C, Arch>(x + V::load_aligned(bias + i));
-        return xsimd::exp(zero - V::load_aligned(rate + i) * y);
+        return zero -
+               V::load_aligned(rate + i) * simd::softplus<C, Arch>(x + V::load_aligned(bias + i));
       });
     case gate_encoding::bounded:
       return over_row([&](V x, std::int64_t i) {
         const V y = V::load_aligned(rate + i) * (x + V::load_aligned(bias + i));
-        return xsimd::exp(constant * simd::logistic<C, Arch>(y));
+        return constant * simd::logistic<C, Arch>(y);
       });
     case gate_encoding::exponential:
-      return over_row([&](V x, std::int64_t) { return xsimd::exp(zero - xsimd::exp(x)); });
+      return over_row([&](V x, std::int64_t) { return zero - xsimd::exp(x); });
     case gate_encoding::logsigmoid:
-      return over_row([&](V x, std::int64_t) {
-        return xsimd::exp((zero - simd::softplus<C, Arch>(zero - x)) / constant);
-      });
+      return over_row(
+          [&](V x, std::int64_t) { return (zero - simd::softplus<C, Arch>(zero - x)) / constant; });
     default:
-      return over_row([](V x, std::int64_t) { return xsimd::exp(x); });
+      return over_row([](V x, std::int64_t) { return x; });
   }
 }
 

@@ -122,6 +122,7 @@ class head_run {
     const std::int64_t n = Decay == state_decay::per_key ? rows.keys : 1;
     for (std::int64_t i = 0; i < n; ++i) {
       rows.pending[i] = C(1);
+      rows.owed[i] = C(0);
     }
   }
 

@@ -32,8 +32,9 @@ struct token_rows {
   C* o;              // [block][values]
   C* z;              // [keys]: the sum of all keys so far, of the denominator
   C* factor;         // [block]: what outputs are multiplied by, of the denominator
-  C* raw;            // a row before its feature map, and the map's scratch
   C* pending;        // [keys] or [1]: decays that the state has not seen yet
+  C* owed;           // [keys] or [1]: what rounding the decays so far has left, as a share
+  C* raw;            // a row before its feature map, and the map's scratch
   bool* cut;         // [block]: some factor is zero, which ends what was before
   bool* multiplies;  // [block]: the state is multiplied by `decay`
 
@@ -64,6 +65,7 @@ struct token_rows {
                                    std::max(feature_scratch<C, Arch>(p.features, row),
                                             feature_scratch<C, Arch>(p.key_features, row)));
     pending = layout.take<C>(p.decay == state_decay::per_key ? keys : 1);
+    owed = layout.take<C>(p.decay == state_decay::per_key ? keys : 1);
     cut = layout.take<bool>(n);
     multiplies = layout.take<bool>(n);
   }
@@ -224,12 +226,12 @@ struct token_loader {
                       : decoded_gate<Arch>(
                             p.gates, hv,
                             p.gate_factor * token_number<double, Arch>(p.gate, batch, place, hv));
-      rows.decay[t] = static_cast<C>(factor);
+      rows.decay[t] = settled_factor<C, Arch>(factor, rows.owed[0]);
       rows.cut[t] = rows.decay[t] == C(0);
     } else if (p.decay == state_decay::per_key) {
       C* factors = rows.decay + t * rows.keys;
       load(p.gate, hv, rows.keys, factors);
-      decode_gates<C, Arch>(p.gates, rows.rate, rows.bias, factors, rows.keys);
+      decode_gates<C, Arch>(p.gates, rows.rate, rows.bias, rows.owed, factors, rows.keys);
       for (std::int64_t i = p.key_dim(); i < rows.keys; ++i) {
         factors[i] = C(1);  // behind the end, whatever the encoding makes of zeros
       }

@@ -39,6 +39,7 @@ double naive_gate(const output_norm_problem& p, std::int64_t b, std::int64_t t, 
 ///
 ///     n = x / sqrt(mean x^2 + eps)   or   (x - mean x) / sqrt(var x + eps)
 ///                                    or   sqrt(D) x / max(||x||_2, eps)
+///                                    or   x / sqrt(sum x^2 + eps)
 ///     o = (n weight + bias) f(gate)
 template <class TX, class TO, class Tag>
 void naive_output_norm(const output_norm_problem& p) {

@@ -31,11 +31,13 @@ dispatch::call<Arch, output_norm_problem> bind_output_norm(const X& x, const O& 
 }  // namespace detail
 
 /// Normalises each row of D values of each head, in place of a denominator that attention would
-/// divide by; with a weight, a bias and a gate. Linear attention without a denominator ends in it.
+/// divide by; with a weight, a bias and a gate. Linear attention without a denominator ends in it,
+/// and delta rules want keys of length 1, which l2 gives them.
 ///
 ///     rms:         n = x / sqrt(mean x^2 + eps)
 ///     layer_norm:  n = (x - mean x) / sqrt(var x + eps),      var x = mean (x - mean x)^2
 ///     srms:        n = sqrt(D) x / max(||x||_2, eps)
+///     l2:          n = x / sqrt(sum x^2 + eps)
 ///     o = (n weight + bias) f(gate)
 ///
 /// x and o [B, T, H, D], or packed [total, H, D]. Which n is `options.kind`, which must be given.

@@ -13,6 +13,7 @@ enum class output_norm_kind {
   rms,         ///< x / sqrt(mean x^2 + eps)
   layer_norm,  ///< (x - mean x) / sqrt(var x + eps), with the variance's sum divided by D
   srms,        ///< sqrt(D) x / max(||x||_2, eps)
+  l2,          ///< x / sqrt(sum x^2 + eps)
 };
 
 /// What is made of the gate before it multiplies the normalised row.
@@ -57,8 +58,8 @@ violation check_output_norm(output_norm_problem& p, const output_norm_options& o
   c.tensor("x", p.x).tensor("o", p.o);
   c.shape("o", p.o, p.x.extents, "[B, T, H, D]");
   c.require(options.kind == output_norm_kind::rms || options.kind == output_norm_kind::layer_norm ||
-                options.kind == output_norm_kind::srms,
-            "options.kind", "rms, layer_norm or srms",
+                options.kind == output_norm_kind::srms || options.kind == output_norm_kind::l2,
+            "options.kind", "rms, layer_norm, srms or l2",
             options.kind == output_norm_kind::unspecified ? "none" : "another value");
   c.require(std::isfinite(options.eps) && options.eps >= 0, "options.eps", "a number of at least 0",
             options.eps);
@@ -129,7 +130,7 @@ SEQMIX_ALWAYS_INLINE double output_norm_factor(const output_norm_problem& p,
     const double length = std::sqrt(squares);
     return std::sqrt(n) / (length < p.eps ? p.eps : length);
   }
-  return 1 / std::sqrt(squares / n + p.eps);
+  return 1 / std::sqrt((p.kind == output_norm_kind::l2 ? squares : squares / n) + p.eps);
 }
 
 }  // namespace detail
