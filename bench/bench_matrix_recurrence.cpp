@@ -211,7 +211,8 @@ void run(benchmark::State& state, const row& r, const std::string& shape, const 
       std::apply([](const auto&... gate) { return (std::int64_t{0} + ... + gate.size()); }, gates);
   const work w{.flops = operations<Op>() * static_cast<double>(r.T * r.H * r.D * r.D),
                .bytes = static_cast<double>(4 * t.q.size()) * sizeof(T) +
-                        static_cast<double>(gate_elements + 2 * t.before.size()) * sizeof(float)};
+                        static_cast<double>(gate_elements + 2 * t.before.size()) * sizeof(float),
+               .writes_much = r.T == 1};
   measure(state, w, ctx.executor, call);
 }
 
@@ -266,6 +267,11 @@ void register_rows(const settings& s) {
   add<float, lightning_attention>(s, heads_of_128);
   add<float, delta_rule>(s, heads_of_128);
   add<seqmix::bf16, gated_delta_rule>(s, heads_of_128);
+  // States far beyond the second-level cache, in place as a cache of them would be.
+  add<float, gated_delta_rule>(s, {.T = 1, .H = 1024, .D = 128});
+  add<float, kda>(s, {.T = 1, .H = 1024, .D = 128});
+  add<float, gated_linear_attention>(s, {.T = 1, .H = 4096, .D = 64});
+  add<float, rwkv7>(s, {.T = 1, .H = 4096, .D = 64});
   // Fewer heads than threads.
   add<float, gated_delta_rule>(s, {.T = 2048, .H = 2, .D = 128});
 }

@@ -1,43 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-#if __has_include(<catch2/catch_all.hpp>)
-#include <catch2/catch_all.hpp>
-#else
-#include <catch2/catch.hpp>
-#endif
-
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "model.hpp"
 #include "predict.hpp"
 #include "safetensors.hpp"
+#include "test_support.hpp"
 
 namespace {
 
 const std::filesystem::path shipped = BYTE_LM_DATA_DIR "/byte_lm.safetensors";
-
-/// A file that is gone when its case ends.
-class temporary_file {
- public:
-  explicit temporary_file(const std::string& content) {
-    std::ofstream(path_, std::ios::binary) << content;
-  }
-  ~temporary_file() { std::filesystem::remove(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_ = std::filesystem::temp_directory_path() /
-                                ("byte_lm_test." + std::to_string(getpid()) + ".safetensors");
-};
 
 std::string little_endian(std::uint64_t value) {
   std::string bytes;
@@ -49,39 +26,6 @@ std::string little_endian(std::uint64_t value) {
 
 std::string with_header(const std::string& header, std::size_t data_bytes) {
   return little_endian(header.size()) + header + std::string(data_bytes, '\0');
-}
-
-std::string content_of(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream content;
-  content << file.rdbuf();
-  return content.str();
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  REQUIRE(from.size() == to.size());  // the header's length and all offsets stay
-  const std::size_t at = text.find(from);
-  REQUIRE(at != std::string::npos);
-  return text.replace(at, from.size(), to);
-}
-
-/// Why a file of that content is refused; empty when it is not.
-template <class T>
-std::string refusal(const std::string& content) {
-  const temporary_file file(content);
-  try {
-    const T taken(file.path());
-  } catch (const std::runtime_error& e) {
-    const std::string what = e.what();
-    const std::string path = file.path().string() + ": ";
-    CHECK(what.substr(0, path.size()) == path);
-    return what.substr(std::min(path.size(), what.size()));
-  }
-  return "";
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 // Two tensors of 8 and 6 bytes, and an empty one.
@@ -193,7 +137,7 @@ TEST_CASE("weights of another model are refused") {
   CHECK(contains(refused(R"("BF16")", R"("F16" )"), "expected BF16 [256], got F16 [256]"));
   CHECK(contains(refused("[257,256]", "[256,257]"), "expected BF16 [257, 256], got BF16 [256, 25"));
   CHECK(contains(refused("half_split", "half-split"), "rope_layout"));
-  CHECK(contains(refused("seqmix-byte-lm-1", "seqmix-byte-lm-2"), "not the weights of a byte_lm"));
+  CHECK(contains(refused("seqmix-byte-lm-1", "seqmix-byte-lm-3"), "not the weights of a byte_lm"));
   CHECK(contains(refused(R"("layers":"4")", R"("layers":"5")"), "layers.4."));
   CHECK(contains(refused(R"("layers":"4")", R"("layers":"3")"), "has 39 tensors"));
   CHECK(contains(refused(R"("kv_heads":"2")", R"("kv_heads":"3")"), "3 KV heads"));
@@ -213,16 +157,6 @@ const model& shipped_model() {
   static const model m(shipped);
   return m;
 }
-
-/// Two workers take turns, last index first.
-struct backwards_executor {
-  static int concurrency() { return 2; }
-  static void run(std::int64_t n, seqmix::task_ref task) {
-    for (std::int64_t index = n; index-- > 0;) {
-      task(index, static_cast<int>(index % 2));
-    }
-  }
-};
 
 }  // namespace
 

@@ -1,28 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// A byte-level language model on seqmix: scores a text, writes one, or follows one without end.
-#include <unistd.h>
-
+// Byte-level language models on seqmix: the program's options.
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <optional>
-#include <stdexcept>
+#include <exception>
 #include <string>
-#include <string_view>
 
-#include "model.hpp"
-#include "predict.hpp"
+#include "compare.hpp"
+#include "generate.hpp"
 #include "program.hpp"
+#include "score.hpp"
 #include "stream.hpp"
 
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr int failed = 1;
 constexpr int bad_usage = 2;
@@ -32,136 +23,6 @@ std::string refuse_nan(const std::string& text) {
   return std::isnan(std::strtod(text.c_str(), nullptr)) ? "not a number: " + text : "";
 }
 
-attention_choice attention_on(const std::string& device) {
-  if (device == "cpu") {
-    return {};
-  }
-#if defined(BYTE_LM_CUDA)
-  return {.half = true, .device = seqmix::device_policy::cuda};
-#else
-  throw std::runtime_error(
-      "--device cuda: this program was built without it; build seqmix with "
-      "SEQMIX_ENABLE_CUDA=ON");
-#endif
-}
-
-struct score_options {
-  fs::path file = shipped("heldout.txt");
-  int window = 1024;
-  std::size_t max_bytes = 0;  // 0: all
-  double expect = 0;          // 0: anything
-  double tolerance = 0.001;
-};
-
-void score(const common_options& common, const score_options& options) {
-  const attention_choice attention = attention_on(common.device);
-  const model m(common.weights);
-  if (options.window > m.config.context_length) {
-    throw std::runtime_error("--window " + std::to_string(options.window) +
-                             ": the model was trained on windows of up to " +
-                             std::to_string(m.config.context_length) + " bytes");
-  }
-  const std::string text =
-      read_text(options.file, options.max_bytes == 0 ? std::string::npos : options.max_bytes);
-  const auto window = static_cast<std::size_t>(options.window);
-  const std::size_t windows = (text.size() + window - 1) / window;
-
-  // Windows are independent: each worker takes one after another through a session of its own.
-  thread_team team(static_cast<int>(std::min(windows, static_cast<std::size_t>(common.threads))));
-  std::vector<session> sessions(
-      static_cast<std::size_t>(team.concurrency()),
-      session(m, static_cast<int>(std::min(window, text.size())), {}, attention));
-  std::vector<double> window_bits(windows);
-  std::atomic<std::size_t> done = 0;
-  std::optional<progress_bar> progress(std::in_place);
-  const auto began = std::chrono::steady_clock::now();
-  run_all(team, windows, [&](std::size_t i, std::size_t worker) {
-    if (worker == 0) {
-      progress->show(done, windows);
-    }
-    window_bits[i] =
-        bits_of(m.config, sessions[worker], std::string_view(text).substr(i * window, window));
-    ++done;
-  });
-  const double seconds = seconds_since(began);
-  progress.reset();
-
-  double bits = 0;
-  double seqmix_seconds = 0;
-  for (const double b : window_bits) {
-    bits += b;
-  }
-  for (const session& s : sessions) {
-    seqmix_seconds += s.seqmix_seconds();
-  }
-  const auto bytes = static_cast<double>(text.size());
-  const double bits_per_byte = bits / bytes;
-  std::printf("%s: %zu bytes in %zu windows of %zu\n", options.file.string().c_str(), text.size(),
-              windows, window);
-  std::printf("bits per byte      %.6f\n", bits_per_byte);
-  std::printf("tokens per second  %.0f (%.2f s, threads: %d, %.0f %% of it in seqmix)\n",
-              bytes / seconds, seconds, team.concurrency(),
-              100 * seqmix_seconds / (seconds * team.concurrency()));
-  std::printf("peak memory        %.1f MiB\n", peak_megabytes());
-  if (options.expect != 0) {
-    if (!(std::abs(bits_per_byte - options.expect) <= options.tolerance)) {
-      throw std::runtime_error("the score is off: " + std::to_string(bits_per_byte) +
-                               " bits per byte, expected " + std::to_string(options.expect) +
-                               " within " + std::to_string(options.tolerance));
-    }
-    std::printf("as expected        %.6f within %g\n", options.expect, options.tolerance);
-  }
-}
-
-struct generate_options {
-  std::string prompt;
-  int length = 200;
-  double temperature = 0.8;
-  std::uint64_t seed = 0;
-};
-
-void generate(const common_options& common, const generate_options& options) {
-  const attention_choice attention = attention_on(common.device);
-  const model m(common.weights);
-  const std::size_t needed = options.prompt.size() + static_cast<std::size_t>(options.length);
-  if (needed > static_cast<std::size_t>(m.config.context_length)) {
-    throw std::runtime_error("a prompt of " + std::to_string(options.prompt.size()) +
-                             " bytes and " + std::to_string(options.length) +
-                             " more do not fit: the model was trained on texts of up to " +
-                             std::to_string(m.config.context_length) + " bytes");
-  }
-  // BOS takes the place of the last byte, which nothing follows.
-  thread_team team(common.threads);
-  session s(m, static_cast<int>(needed), team, attention);
-  sampler draw(options.temperature, options.seed);
-  // A terminal shall not take what the model says as commands.
-  const bool on_terminal = isatty(STDOUT_FILENO) != 0;
-
-  put(options.prompt);
-  const auto began = std::chrono::steady_clock::now();
-  const std::vector<int> prompt = tokens_of(m.config, options.prompt);
-  const auto prompt_logits = s.append(prompt);
-  int next = draw(prompt_logits.row(prompt_logits.rows() - 1));
-  const double prompt_seconds = seconds_since(began);
-  for (int produced = 1;; ++produced) {
-    const bool printable = next >= 32 ? next != 127 : next == '\n' || next == '\t';
-    const char byte = printable || !on_terminal ? static_cast<char>(next) : '?';
-    put({&byte, 1});
-    if (produced == options.length) {
-      break;
-    }
-    next = draw(s.append(std::span(&next, 1)).row(0));
-  }
-  const double seconds = seconds_since(began) - prompt_seconds;
-  put("\n");
-
-  std::fprintf(stderr, "prompt  %zu tokens in %.1f ms\n", prompt.size(), 1e3 * prompt_seconds);
-  if (options.length > 1) {
-    std::fprintf(stderr, "tokens per second  %.0f (threads: %d, peak memory %.1f MiB)\n",
-                 (options.length - 1) / seconds, team.concurrency(), peak_megabytes());
-  }
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -169,11 +30,16 @@ int main(int argc, char** argv) {
   score_options scoring;
   generate_options generation;
   stream_options streaming;
+  compare_options comparison;
 
-  CLI::App app{"A byte-level language model on seqmix."};
+  CLI::App app{"Byte-level language models on seqmix."};
   app.require_subcommand(1);
-  const auto add_common = [&](CLI::App& command) {
-    command.add_option("--weights", common.weights, "Weights to use")->capture_default_str();
+  const auto add_model = [&](CLI::App& command) {
+    command
+        .add_option("--model,--weights", common.model, "One of " + model_names() + ", or a file")
+        ->capture_default_str();
+  };
+  const auto add_threads = [&](CLI::App& command) {
     command.add_option("--threads", common.threads, "Threads to use")
         ->check(CLI::Range(1, most_threads))
         ->capture_default_str();
@@ -200,7 +66,8 @@ int main(int argc, char** argv) {
       ->check(refuse_nan)
       ->needs(expect)
       ->capture_default_str();
-  add_common(score_command);
+  add_model(score_command);
+  add_threads(score_command);
   add_device(score_command);
 
   CLI::App& generate_command = *app.add_subcommand("generate", "Continue a text");
@@ -215,7 +82,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   generate_command.add_option("--seed", generation.seed, "Another seed gives another text")
       ->capture_default_str();
-  add_common(generate_command);
+  add_model(generate_command);
+  add_threads(generate_command);
   add_device(generate_command);
 
   CLI::App& stream_command =
@@ -244,7 +112,34 @@ int main(int argc, char** argv) {
       ->check(refuse_nan);
   stream_command.add_option("--plot", streaming.plot,
                             "Draw an SVG with gnuplot; its data lie beside it, as .tsv");
-  add_common(stream_command);
+  add_model(stream_command);
+  add_threads(stream_command);
+
+  CLI::App& compare_command =
+      *app.add_subcommand("compare", "Quality, speed and memory of models against context length");
+  compare_command.add_option("FILE", comparison.file, "Text to score")->capture_default_str();
+  compare_command.add_option("--models", comparison.models, "Models to compare: names or files")
+      ->delimiter(',')
+      ->capture_default_str();
+  compare_command.add_option("--lengths", comparison.lengths, "Context lengths")
+      ->delimiter(',')
+      ->check(CLI::Range(2, 1 << 24))
+      ->capture_default_str();
+  compare_command
+      .add_option("--max-cached", comparison.max_cached,
+                  "Longest context for models whose memory grows with it")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  compare_command
+      .add_option("--max-bytes", comparison.max_bytes, "Score only the file's first bytes")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  compare_command.add_option("--decode", comparison.decode, "Single tokens to time at each length")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  compare_command.add_option("--plot", comparison.plot,
+                             "Draw an SVG with gnuplot; its data lie beside it, as .tsv");
+  add_threads(compare_command);
 
   try {
     app.parse(argc, argv);
@@ -256,8 +151,10 @@ int main(int argc, char** argv) {
       score(common, scoring);
     } else if (generate_command.parsed()) {
       generate(common, generation);
-    } else {
+    } else if (stream_command.parsed()) {
       stream(common, streaming);
+    } else {
+      compare(common, comparison);
     }
     put("");  // whatever was printed has arrived
     return 0;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "predict.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
+#include <span>
 
 std::vector<int> tokens_of(const model_config& config, std::string_view text) {
   std::vector<int> tokens{config.bos_token};
@@ -26,10 +28,15 @@ double bits_of(const model_config& config, session& s, std::string_view text) {
     return 0;
   }
   s.clear();
-  const auto logits = s.append(tokens_of(config, text.substr(0, text.size() - 1)));
+  const std::vector<int> tokens = tokens_of(config, text.substr(0, text.size() - 1));
   double nats = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    nats += nats_of(logits.row(static_cast<Eigen::Index>(i)), text[i]);
+  constexpr std::size_t chunk = 1024;  // bounds what logits and the like take
+  for (std::size_t at = 0; at < tokens.size(); at += chunk) {
+    const std::size_t count = std::min(chunk, tokens.size() - at);
+    const auto logits = s.append(std::span(tokens).subspan(at, count));
+    for (std::size_t i = 0; i < count; ++i) {
+      nats += nats_of(logits.row(static_cast<Eigen::Index>(i)), text[at + i]);
+    }
   }
   return nats / std::numbers::ln2;
 }

@@ -26,6 +26,20 @@ fs::path shipped(const char* name) {
   return source_dir / name;
 }
 
+std::string model_names() {
+  std::string names;
+  for (const char* name : shipped_models) {
+    names += (names.empty() ? "" : ", ") + std::string(name);
+  }
+  return names;
+}
+
+fs::path weights_of(const std::string& model) {
+  const bool known =
+      std::find(shipped_models.begin(), shipped_models.end(), model) != shipped_models.end();
+  return known ? shipped((model + ".safetensors").c_str()) : fs::path(model);
+}
+
 std::string read_text(const fs::path& path, std::size_t limit) {
   std::ifstream file(path, std::ios::binary);
   if (!file) {
@@ -81,4 +95,17 @@ void progress_bar::show(std::size_t done, std::size_t all) const {
   const std::string bar = std::string(filled, '#') + std::string(width - filled, '.');
   std::fprintf(stderr, "\r[%s] %3zu %%", bar.c_str(), 100 * done / all);
   std::fflush(stderr);
+}
+
+attention_choice attention_on(const std::string& device) {
+  if (device == "cpu") {
+    return {};
+  }
+#if defined(BYTE_LM_CUDA)
+  return {.half = true, .device = seqmix::device_policy::cuda};
+#else
+  throw std::runtime_error(
+      "--device cuda: this program was built without it; build seqmix with "
+      "SEQMIX_ENABLE_CUDA=ON");
+#endif
 }

@@ -2,6 +2,7 @@
 // What the program's commands share: threads, files, reports.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +13,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "attention.hpp"
 
 #if defined(BYTE_LM_OPENMP)
 #include <seqmix/openmp.hpp>
@@ -56,6 +59,14 @@ void run_all(thread_team& team, std::size_t n, const F& f) {
 /// A file that ships with this example, wherever the program is called from.
 std::filesystem::path shipped(const char* name);
 
+/// The models that ship with this example.
+constexpr std::array<const char*, 6> shipped_models{"byte_lm",         "softmax_small", "gla",
+                                                    "gated_delta_net", "kda",           "hybrid"};
+std::string model_names();
+
+/// The weights of a shipped model, by its name, or those in any other file.
+std::filesystem::path weights_of(const std::string& model);
+
 /// The file's first `limit` bytes.
 std::string read_text(const std::filesystem::path& path, std::size_t limit);
 
@@ -78,8 +89,11 @@ class progress_bar {
 
 // ---- options ----
 
+/// Where attention runs, by the option's name; on a GPU in f16.
+attention_choice attention_on(const std::string& device);
+
 struct common_options {
-  std::filesystem::path weights = shipped("byte_lm.safetensors");
+  std::string model = shipped_models[0];
   int threads = default_threads();
   std::string device = "cpu";
 };

@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stream.hpp"
 
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <cerrno>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <functional>
 #include <numbers>
@@ -23,6 +16,7 @@
 #include <vector>
 
 #include "model.hpp"
+#include "plot.hpp"
 #include "predict.hpp"
 
 namespace {
@@ -134,31 +128,14 @@ void write_means(const fs::path& path, const std::vector<outcome>& outcomes) {
   }
 }
 
-void draw(const fs::path& data, const fs::path& svg) {
-  std::array<std::string, 5> words{"gnuplot", "-c", shipped("stream.gnuplot").string(),
-                                   data.string(), svg.string()};
-  std::array<char*, 6> arguments{};
-  std::transform(words.begin(), words.end(), arguments.begin(),
-                 [](std::string& word) { return word.data(); });
-  pid_t process = 0;
-  const int problem =
-      posix_spawnp(&process, "gnuplot", nullptr, nullptr, arguments.data(), environ);
-  if (problem != 0) {
-    throw std::runtime_error("gnuplot cannot be started (" + std::string(std::strerror(problem)) +
-                             "); what it was to draw is in " + data.string());
-  }
-  int status = 0;
-  while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    throw std::runtime_error("gnuplot failed; what it was to draw is in " + data.string());
-  }
-}
-
 }  // namespace
 
 void stream(const common_options& common, const stream_options& options) {
-  const model m(common.weights);
+  const model m(weights_of(common.model));
+  if (!m.config.all_softmax() || !m.config.grows()) {
+    throw std::runtime_error(
+        "stream needs a model whose layers all remember everything: " + common.model + " is none");
+  }
   if (options.context > m.config.context_length) {
     throw std::runtime_error("--context " + std::to_string(options.context) +
                              ": the model was trained on texts of up to " +
@@ -187,10 +164,7 @@ void stream(const common_options& common, const stream_options& options) {
     throw std::runtime_error("--plot: draws means of " + std::to_string(plotted_span) +
                              " bytes, and there are " + std::to_string(text.size()));
   }
-  if (options.plot.extension() == ".tsv") {
-    throw std::runtime_error("--plot " + options.plot.string() +
-                             ": .tsv is for the data beside it");
-  }
+  check_plot(options.plot);
 
   thread_team team(common.threads);
   const auto chunk = static_cast<std::size_t>(options.chunk);
@@ -235,9 +209,8 @@ void stream(const common_options& common, const stream_options& options) {
               reference.tokens_per_second);
 
   if (!options.plot.empty()) {
-    const fs::path data = fs::path(options.plot).replace_extension(".tsv");
-    write_means(data, outcomes);
-    draw(data, options.plot);
+    write_means(data_beside(options.plot), outcomes);
+    draw("stream.gnuplot", options.plot);
   }
   if (options.accept != 0) {
     const paired_difference d(chosen(outcomes.back().bits, sampled), reference.bits);

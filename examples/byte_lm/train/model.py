@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The byte-level transformer of this example, its configuration, and its weight file."""
+"""The byte-level models of this example, their configurations, and their weight files."""
 import dataclasses
 import math
 
@@ -9,7 +9,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-FORMAT = "seqmix-byte-lm-1"
+import mixers
+from norm import RMSNorm
+
+FORMAT = "seqmix-byte-lm-1"         # softmax attention in every layer, to all tokens so far
+MIXER_FORMAT = "seqmix-byte-lm-2"   # has a mixer for each layer
 BOS = 256  # tokens 0..255 are the bytes themselves
 
 
@@ -25,11 +29,23 @@ class Config:
   mlp_hidden: int = 640
   rope_base: float = 10000.0
   norm_eps: float = 1e-5
+  mixers: str = ""    # of each layer: "softmax" or a key of mixers.KINDS; all softmax when empty
+  window: int = 0     # tokens that softmax layers see, the newest among them; 0: all
+  gate_rank: int = 0  # of the gates that have a value for each key channel
+
+  @property
+  def mixer_names(self):
+    return self.mixers.split(",") if self.mixers else ["softmax"] * self.layers
+
+  @property
+  def all_softmax(self):
+    return set(self.mixer_names) == {"softmax"}
 
   def metadata(self):
     """The strings that the weight file carries, enough to rebuild the model from it alone."""
+    mixing = {"mixers": self.mixers, "window": str(self.window), "gate_rank": str(self.gate_rank)}
     return {
-      "format": FORMAT,
+      "format": MIXER_FORMAT if self.mixers else FORMAT,
       "bos_token": str(BOS),
       "vocabulary": str(self.vocabulary),
       "context_length": str(self.context_length),
@@ -42,31 +58,40 @@ class Config:
       "rope_base": f"{self.rope_base:g}",
       "rope_layout": "half_split",
       "norm_eps": f"{self.norm_eps:g}",
+      **(mixing if self.mixers else {}),
       "license": "Apache-2.0",
     }
 
   @staticmethod
   def from_metadata(metadata):
-    if metadata.get("format") != FORMAT or metadata.get("rope_layout") != "half_split":
+    formats = (FORMAT, MIXER_FORMAT)
+    if metadata.get("format") not in formats or metadata.get("rope_layout") != "half_split":
       raise ValueError("not a weight file of this example")
     types = {field.name: type(field.default) for field in dataclasses.fields(Config)}
-    return Config(**{name: kind(metadata[name]) for name, kind in types.items()})
+    return Config(**{name: kind(metadata[name]) for name, kind in types.items()
+                     if name in metadata or name not in ("mixers", "window", "gate_rank")})
+
+
+def small(mlp_hidden, **mixing):
+  """A model of about 0.7 million parameters; the MLP makes up for what the mixers differ in."""
+  return Config(d_model=128, query_heads=2, kv_heads=2, mlp_hidden=mlp_hidden, **mixing)
+
+
+MODELS = {
+  "byte_lm": Config(),
+  "softmax_small": small(256),
+  "gla": small(208, mixers="gla,gla,gla,gla", gate_rank=16),
+  "gated_delta_net": small(216, mixers=",".join(["gated_delta_net"] * 4)),
+  "kda": small(208, mixers="kda,kda,kda,kda", gate_rank=16),
+  "hybrid": small(224, mixers="gated_delta_net,gated_delta_net,gated_delta_net,softmax",
+                  window=256),
+}
 
 
 def use_plain_fp32():
   """fp32 products in fp32: no TF32 anywhere."""
   torch.backends.cuda.matmul.allow_tf32 = False
   torch.backends.cudnn.allow_tf32 = False
-
-
-class RMSNorm(nn.Module):
-  def __init__(self, size, eps):
-    super().__init__()
-    self.eps = eps
-    self.weight = nn.Parameter(torch.ones(size))
-
-  def forward(self, x):                                               # [B, T, d_model]
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
 
 
 class Attention(nn.Module):
@@ -88,10 +113,14 @@ class Attention(nn.Module):
     q, k = rotate(q, cos, sin), rotate(k, cos, sin)
     groups = c.query_heads // c.kv_heads                # query head h reads KV head h // groups
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)      # [B, H, T, D]
+    hidden = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+    if c.window:
+      hidden |= torch.ones_like(hidden).tril(-c.window)
     if literal:
       scores = q @ k.transpose(2, 3) * c.head_dim ** -0.5                      # [B, H, T, T]
-      future = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
-      o = scores.masked_fill(future, -math.inf).softmax(-1) @ v
+      o = scores.masked_fill(hidden, -math.inf).softmax(-1) @ v
+    elif c.window:
+      o = F.scaled_dot_product_attention(q, k, v, attn_mask=~hidden)
     else:
       o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     return self.o(o.transpose(1, 2).reshape(batch, length, -1))
@@ -109,10 +138,10 @@ class SwiGLU(nn.Module):
 
 
 class Layer(nn.Module):
-  def __init__(self, config, dropout):
+  def __init__(self, config, mixer, dropout):
     super().__init__()
     self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
-    self.attention = Attention(config)
+    self.attention = mixers.KINDS.get(mixer, Attention)(config)
     self.mlp_norm = RMSNorm(config.d_model, config.norm_eps)
     self.mlp = SwiGLU(config)
     self.drop = nn.Dropout(dropout)
@@ -129,7 +158,7 @@ class ByteLM(nn.Module):
     super().__init__()
     self.config = config
     self.tok_embedding = nn.Embedding(config.vocabulary, config.d_model)
-    self.layers = nn.ModuleList(Layer(config, dropout) for _ in range(config.layers))
+    self.layers = nn.ModuleList(Layer(config, mixer, dropout) for mixer in config.mixer_names)
     self.final_norm = RMSNorm(config.d_model, config.norm_eps)
     self.head = nn.Linear(config.d_model, config.vocabulary, bias=False)
     self.drop = nn.Dropout(dropout)
@@ -145,6 +174,9 @@ class ByteLM(nn.Module):
         elif name == "head.weight":
           std = 0.02
         nn.init.normal_(parameter, std=std)
+    for layer in self.layers:
+      if isinstance(layer.attention, mixers.Recurrent):
+        layer.attention.initialise_gates()
 
   def forward(self, tokens, literal=False):                           # [B, T]
     x = self.drop(self.tok_embedding(tokens))
@@ -183,10 +215,12 @@ def load_model(path, dtype=torch.float32):
   return model.eval()
 
 
-def windows_of(text, context, device):
-  """Cuts bytes into windows; yields (inputs, targets), each [1, T]: the BOS-shifted window."""
+def windows_of(text, context, device, batch=1):
+  """Cuts bytes into windows; yields (inputs, targets), each [B, T]: the BOS-shifted windows. The
+  last, which may be shorter, comes alone."""
   data = torch.frombuffer(bytearray(text), dtype=torch.uint8).to(device).long()
-  for begin in range(0, len(text), context):
-    target = data[begin:begin + context][None]
-    bos = torch.full((1, 1), BOS, device=device)
+  whole = data[:len(text) // context * context].view(-1, context)
+  rest = data[whole.numel():][None]
+  for target in (*whole.split(batch), *([rest] if rest.numel() else [])):
+    bos = torch.full((len(target), 1), BOS, device=device)
     yield torch.cat((bos, target[:, :-1]), 1), target

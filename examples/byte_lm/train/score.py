@@ -5,10 +5,12 @@
 The text is cut into consecutive windows of one context length (the last may be shorter). Each
 window is fed as [BOS, all its bytes but the last] at positions 0.., and all its bytes are
 predicted. Bits per byte is the sum of -log2 p over all bytes, in double, over their number.
-The weights are converted exactly to --dtype and all arithmetic is in it, without TF32.
+The weights are converted exactly to --dtype and all arithmetic is in it, without TF32. Attention
+is its definition, and a recurrence runs token by token.
 
 Each run fills one section of the file, named DEVICE_DTYPE; cpu_float32 is the reference and is
-also written to the keys that start with reference_.
+also written to the keys that start with reference_. The models beside byte_lm have theirs under
+"models".
 """
 import argparse
 import hashlib
@@ -29,9 +31,12 @@ SUBSET = 16384
 def window_bits(network, text, device):
   """Bits of each window, as doubles."""
   result = []
-  for inputs, target in lm.windows_of(text, network.config.context_length, device):
-    log_p = network(inputs, literal=True)[0].double().log_softmax(-1)
-    result.append(-log_p.gather(1, target[0][:, None]).sum().item() / math.log(2))
+  # Recurrences are slow token by token: all windows at once.
+  batch = 1 if network.config.all_softmax else len(text)
+  for inputs, target in lm.windows_of(text, network.config.context_length, device, batch):
+    log_p = network(inputs, literal=True).double().log_softmax(-1)
+    bits = -log_p.gather(2, target[..., None]).sum((1, 2)) / math.log(2)
+    result += bits.tolist()
   return result
 
 
@@ -51,7 +56,9 @@ def main():
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
-  add("--weights", type=pathlib.Path, default=HERE.parent / "data" / "byte_lm.safetensors")
+  add("--model", metavar="NAME", default="byte_lm", choices=lm.MODELS,
+      help=f"one of {', '.join(lm.MODELS)} (default: %(default)s)")
+  add("--weights", type=pathlib.Path, help="the model's weights, if they are not those in data")
   add("--text", type=pathlib.Path, default=HERE.parent / "data" / "heldout.txt")
   add("--scores", type=pathlib.Path, default=HERE.parent / "data" / "scores.json",
       help="file to create or to add a section to")
@@ -63,7 +70,8 @@ def main():
 
   lm.use_plain_fp32()
   device = torch.device(arguments.device)
-  network = lm.load_model(arguments.weights, getattr(torch, arguments.dtype)).to(device)
+  weights = arguments.weights or HERE.parent / "data" / f"{arguments.model}.safetensors"
+  network = lm.load_model(weights, getattr(torch, arguments.dtype)).to(device)
   context = network.config.context_length
   text = arguments.text.read_bytes()
   bits = window_bits(network, text, device)
@@ -82,7 +90,7 @@ def main():
   }
   identity = {
     "format": "seqmix-byte-lm-scores-1",
-    "weights_sha256": hashlib.sha256(arguments.weights.read_bytes()).hexdigest(),
+    "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
     "text_sha256": hashlib.sha256(text).hexdigest(),
     "text_bytes": len(text),
     "window_bytes": context,
@@ -90,7 +98,9 @@ def main():
     "prompt": arguments.prompt,
     "continuation_bytes": arguments.generate,
   }
-  old = json.loads(arguments.scores.read_text()) if arguments.scores.exists() else {}
+  file = json.loads(arguments.scores.read_text()) if arguments.scores.exists() else {}
+  models = file.pop("models", {})
+  old = file if arguments.model == "byte_lm" else models.get(arguments.model, {})
   if any(old.get(key) != value for key, value in identity.items()):
     old = {}  # other weights or another text: the old figures do not belong beside the new ones
   name = f"{device.type}_{arguments.dtype}"
@@ -104,8 +114,13 @@ def main():
       "reference_first_16384_bytes_window_bits": bits[:subset_windows],
     }
   sections = {**old.get("sections", {}), name: section}
+  new = {**identity, **reference, "sections": sections}
+  if arguments.model == "byte_lm":
+    file = new
+  else:
+    models[arguments.model] = new
   arguments.scores.write_text(
-    json.dumps({**identity, **reference, "sections": sections}, indent=2) + "\n")
+    json.dumps({**file, **({"models": models} if models else {})}, indent=2) + "\n")
   print(f"{name}: {section['bits_per_byte']:.6f} bits per byte over {len(text)} bytes, "
         f"{section['first_16384_bytes_bits_per_byte']:.6f} over the first {subset_bytes}")
   print(f"{arguments.prompt}|{section['continuation']}")

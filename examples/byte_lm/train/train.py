@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the byte-level transformer and writes its weights, rounded to bf16.
+"""Trains a byte-level model and writes its weights, rounded to bf16.
 
 Each epoch cuts the training text, from a random start, into windows of one context length and
 shows each once. An exponential moving average of the weights is scored on the validation text
@@ -28,7 +28,9 @@ def parse_arguments():
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   add = parser.add_argument
   add("--text", type=pathlib.Path, required=True, help="folder with train.txt and valid.txt")
-  add("--out", type=pathlib.Path, required=True, help="folder for byte_lm.safetensors, train.json")
+  add("--out", type=pathlib.Path, required=True, help="folder for NAME.safetensors, NAME.train.json")
+  add("--model", metavar="NAME", default="byte_lm", choices=lm.MODELS,
+      help=f"one of {', '.join(lm.MODELS)} (default: %(default)s)")
   add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
   add("--seed", type=int, default=1611)
   add("--steps", type=int, help="optimizer steps (default: as many as --max-seconds allows)")
@@ -64,8 +66,8 @@ def batches(data, context, batch, generator):
 def bits_per_byte(network, text, context, device):
   network.eval()
   bits = 0.0
-  for inputs, target in lm.windows_of(text, context, device):
-    loss = F.cross_entropy(network(inputs)[0], target[0], reduction="sum")
+  for inputs, target in lm.windows_of(text, context, device, batch=32):
+    loss = F.cross_entropy(network(inputs).flatten(0, 1), target.flatten(), reduction="sum")
     bits += loss.item() / math.log(2)
   return bits / len(text)
 
@@ -82,7 +84,7 @@ def main():
   lm.use_plain_fp32()
   torch.manual_seed(arguments.seed)
   device = torch.device(arguments.device)
-  config = lm.Config()
+  config = lm.MODELS[arguments.model]
   train_text = (arguments.text / "train.txt").read_bytes()
   valid_text = (arguments.text / "valid.txt").read_bytes()
   data = torch.frombuffer(bytearray(train_text), dtype=torch.uint8).to(device)
@@ -153,7 +155,7 @@ def main():
         best = {"bits_per_byte": valid, "step": step}
         notes = {"seed": str(arguments.seed), "train_steps": str(steps or step),
                  "best_step": str(step)}
-        lm.save_weights(arguments.out / "byte_lm.safetensors", average.state_dict(), config, notes)
+        lm.save_weights(arguments.out / f"{arguments.model}.safetensors", average.state_dict(), config, notes)
   bar.close()
 
   record = {
@@ -164,7 +166,7 @@ def main():
     "steps": step, "planned_steps": steps, "epochs": epoch, "best": best,
     "seconds": round(synchronize() - start, 1), "history": history,
   }
-  (arguments.out / "train.json").write_text(json.dumps(record, indent=2) + "\n")
+  (arguments.out / f"{arguments.model}.train.json").write_text(json.dumps(record, indent=2) + "\n")
   print(f"best {best['bits_per_byte']:.4f} bits per byte on valid.txt at step {best['step']}")
 
 

@@ -53,12 +53,19 @@ class head_run {
   void run_step() noexcept {
     load_tokens<C, Arch>(p, s, hv, 0, s.tokens, rows);
     defer(s.tokens);
+    bool cut = false;
+    for (std::int64_t t = 0; t < s.tokens; ++t) {
+      cut = cut || cuts(t);
+    }
     for (std::int64_t i = begin; i < end; ++i) {
       tile_of_state<C> t = tile(i);
       t.data = state;
-      load_state<C, Arch>(p, p.initial_state, s.initial, hv, t);
-      run_tile(t, s.tokens);
-      if (p.final_state.given()) {
+      const tile_path<C> path = cut || s.tokens == 0 ? tile_path<C>{} : path_of(t);
+      if (path.from == nullptr) {
+        load_state<C, Arch>(p, p.initial_state, s.initial, hv, t);
+      }
+      run_tokens(rows, t, p.key_dim(), 0, s.tokens, path);
+      if (path.to == nullptr && p.final_state.given()) {
         store_state<C, Arch>(p, p.final_state, s.final, hv, t, pending());
       }
     }
@@ -134,10 +141,11 @@ class head_run {
   }
 
   static void run_tokens(const token_rows<C, Arch>& rows, const tile_of_state<C>& t,
-                         std::int64_t keys, std::int64_t first, std::int64_t last) noexcept {
+                         std::int64_t keys, std::int64_t first, std::int64_t last,
+                         const tile_path<C>& path = {}) noexcept {
     with_width(t.columns, [&](auto width) {
       state_tile<decltype(width)::value, C, Arch>{t.data, keys}.template run<Decay, Update>(
-          rows, first, last, t.first);
+          rows, first, last, t.first, path);
     });
   }
 
@@ -191,6 +199,33 @@ class head_run {
       first = last;
     }
   }
+  /// The ends of a tile's way that lie in the caller's memory as the recurrence would have them.
+  tile_path<C> path_of(const tile_of_state<C>& t) const noexcept {
+    tile_path<C> path;
+    const auto fits = [&](const auto& x) {
+      return x.given() && x.type == scalar_type_of<C> && x.strides[3] == 1 &&
+             t.first + t.columns <= p.value_dim();
+    };
+    if (fits(p.initial_state)) {
+      const any_view<4>& x = p.initial_state;
+      path.from =
+          static_cast<const C*>(x.data) + s.initial * x.strides[0] + hv * x.strides[1] + t.first;
+      path.from_step = x.strides[2];
+      if (t.first + 2 * t.columns <= p.value_dim()) {
+        path.ahead = path.from + t.columns;
+      } else if (hv + 1 < p.value_heads()) {
+        path.ahead = path.from + x.strides[1] - t.first;
+      }
+    }
+    if (fits(p.final_state)) {
+      const any_out<4>& x = p.final_state;
+      path.to = static_cast<C*>(x.data) + s.final * x.strides[0] + hv * x.strides[1] + t.first;
+      path.to_step = x.strides[2];
+      path.decay = pending();
+    }
+    return path;
+  }
+
   bool cuts(std::int64_t t) const noexcept { return Decay != state_decay::none && rows.cut[t]; }
 
   void emit(std::int64_t first, std::int64_t count) const noexcept {

@@ -22,6 +22,7 @@ struct tile_of_state {
 template <class C, class Arch>
 void load_state(const matrix_recurrence_problem& p, const any_view<4>& x, std::int64_t entry,
                 std::int64_t hv, const tile_of_state<C>& tile) noexcept {
+  constexpr std::int64_t w = simd::lanes<C, Arch>;
   if (!x.given()) {
     for (std::int64_t i = 0; i < p.key_dim() * tile.columns; ++i) {
       tile.data[i] = C(0);
@@ -30,11 +31,16 @@ void load_state(const matrix_recurrence_problem& p, const any_view<4>& x, std::i
   }
   const std::int64_t at = entry * x.strides[0] + hv * x.strides[1];
   with_real_elements(x.data, x.type, [&](const auto* data) __attribute__((always_inline)) {
+    const bool whole = x.strides[3] == 1 && tile.first + tile.columns <= p.value_dim();
     for (std::int64_t d = 0; d < p.key_dim(); ++d) {
-      for (std::int64_t i = 0; i < tile.columns; i += simd::lanes<C, Arch>) {
-        simd::load_strided<C, Arch>(data + at + d * x.strides[2], x.strides[3], tile.first + i,
-                                    p.value_dim())
-            .store_aligned(tile.data + d * tile.columns + i);
+      const auto* row = data + at + d * x.strides[2];
+      C* out = tile.data + d * tile.columns;
+      for (std::int64_t i = 0; whole && i < tile.columns; i += w) {
+        simd::load<C, Arch>(row + tile.first + i).store_aligned(out + i);
+      }
+      for (std::int64_t i = 0; !whole && i < tile.columns; i += w) {
+        simd::load_strided<C, Arch>(row, x.strides[3], tile.first + i, p.value_dim())
+            .store_aligned(out + i);
       }
     }
   });
@@ -56,14 +62,20 @@ void store_state(const matrix_recurrence_problem& p, const any_out<4>& x, std::i
                  std::int64_t hv, const tile_of_state<C>& tile,
                  const pending_decay<C>& decay) noexcept {
   using V = simd::vec<C, Arch>;
+  constexpr std::int64_t w = simd::lanes<C, Arch>;
   const std::int64_t at = entry * x.strides[0] + hv * x.strides[1];
   with_real_elements(x.data, x.type, [&](auto* out) __attribute__((always_inline)) {
+    const bool whole = x.strides[3] == 1 && tile.first + tile.columns <= p.value_dim();
     for (std::int64_t d = 0; d < p.key_dim(); ++d) {
       const V factor(decay[d]);
-      for (std::int64_t i = 0; i < tile.columns; i += simd::lanes<C, Arch>) {
-        simd::store_strided<C, Arch>(V::load_aligned(tile.data + d * tile.columns + i) * factor,
-                                     out + at + d * x.strides[2], x.strides[3], tile.first + i,
-                                     p.value_dim());
+      auto* row = out + at + d * x.strides[2];
+      const C* from = tile.data + d * tile.columns;
+      for (std::int64_t i = 0; whole && i < tile.columns; i += w) {
+        simd::store<C, Arch>(V::load_aligned(from + i) * factor, row + tile.first + i);
+      }
+      for (std::int64_t i = 0; !whole && i < tile.columns; i += w) {
+        simd::store_strided<C, Arch>(V::load_aligned(from + i) * factor, row, x.strides[3],
+                                     tile.first + i, p.value_dim());
       }
     }
   });

@@ -92,14 +92,18 @@ void load_token_row(const any_view<4>& x, std::int64_t batch, std::int64_t place
   });
 }
 
-/// Asks for a row ahead of its use. With many heads the rows of one lie kilobytes apart, where no
-/// hardware looks for them.
+/// Asks for a row ahead of its use, where those of one head lie so far apart that no hardware looks
+/// for them.
 SEQMIX_ALWAYS_INLINE void prefetch_token_row(const any_view<4>& x, std::int64_t batch,
                                              std::int64_t place, std::int64_t head) noexcept {
   if (!x.given()) {
     return;
   }
   const auto width = static_cast<std::int64_t>(size_of(x.type));
+  const std::int64_t step = x.strides[1] * width;
+  if (step > -4096 && step < 4096) {
+    return;
+  }
   const auto* row = static_cast<const std::byte*>(x.data) +
                     width * (batch * x.strides[0] + place * x.strides[1] + head * x.strides[2]);
   for (std::int64_t i = 0; i < x.extents[3] * width; i += 64) {
