@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <seqmix/ops/delta_rule/delta_rule.hpp>
@@ -174,9 +175,9 @@ void run(benchmark::State& state, const row& r, const std::string& shape, const 
          int threads) {
   const auto& t = hold<tensors<T>>(shape, [&] { return std::make_shared<tensors<T>>(r); });
   const auto gates = Op::gates(t);
-  const auto with_arguments = [&](const auto& f, const auto& o, const auto& final_state,
-                                  const auto&... ctx) {
-    const seqmix::recurrence_options options{.initial_state = t.states(t.before),
+  const auto with_arguments = [&](const auto& f, const auto& o, const auto& initial_state,
+                                  const auto& final_state, const auto&... ctx) {
+    const seqmix::recurrence_options options{.initial_state = initial_state,
                                              .final_state = final_state};
     return std::apply(
         [&](const auto&... gate) {
@@ -189,30 +190,36 @@ void run(benchmark::State& state, const row& r, const std::string& shape, const 
   if (threads > 1) {
     ctx.executor = workers;
   }
+  // A single token updates a state where it lies.
+  const bool in_place = r.T == 1;
+  const auto from = t.states(in_place ? t.after : t.before);
   const auto call = [&](std::int64_t) {
-    with_arguments(Op::call, t.rows(t.o), t.states(t.after), ctx);
+    with_arguments(Op::call, t.rows(t.o), from, t.states(t.after), ctx);
   };
   const bool right = passes_gate(state, name, [&] {
     t.o.poison();
     t.after.poison();
+    if (in_place) {
+      std::copy_n(t.before.data(), t.before.size(), t.after.data());
+    }
     call(0);
     const random_array<T> o(t.o.size(), 10);
     const random_array<float> after(t.after.size(), 11);
-    with_arguments(Op::oracle, t.rows(o), t.states(after));
+    with_arguments(Op::oracle, t.rows(o), t.states(t.before), t.states(after));
     const std::string fault = compare(t.rows(t.o), t.rows(o));
     return fault.empty() ? compare(t.states(t.after), t.states(after)) : fault;
   });
   if (!right) {
     return;
   }
-  const auto report = with_arguments(Op::call.explain, t.rows(t.o), t.states(t.after), ctx);
+  const auto report = with_arguments(Op::call.explain, t.rows(t.o), from, t.states(t.after), ctx);
   state.SetLabel(report.implementation + " " + report.algorithm);
   const std::int64_t gate_elements =
       std::apply([](const auto&... gate) { return (std::int64_t{0} + ... + gate.size()); }, gates);
   const work w{.flops = operations<Op>() * static_cast<double>(r.T * r.H * r.D * r.D),
                .bytes = static_cast<double>(4 * t.q.size()) * sizeof(T) +
                         static_cast<double>(gate_elements + 2 * t.before.size()) * sizeof(float),
-               .writes_much = r.T == 1};
+               .writes_much = in_place};
   measure(state, w, ctx.executor, call);
 }
 

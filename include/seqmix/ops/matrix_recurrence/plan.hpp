@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <charconv>
 #include <seqmix/core/context.hpp>
 #include <seqmix/dispatch/registry.hpp>
 #include <seqmix/ops/matrix_recurrence/chunk.hpp>
@@ -14,9 +13,6 @@ namespace detail {
 
 /// How a recurrence runs over its tokens.
 enum class recurrence_algorithm { step, recurrent, chunk, segmented };
-
-inline constexpr std::string_view recurrence_algorithm_names[] = {"step", "recurrent", "chunk",
-                                                                  "segmented"};
 
 /// Tokens that the recurrent algorithm prepares at a time: their rows share the second-level cache
 /// with the state. `step` takes no more than these.
@@ -44,7 +40,7 @@ struct recurrence_choice {
     }
     const std::string_view name = pin.substr(0, pin.find('<'));
     std::size_t a = 0;
-    while (a < 4 && recurrence_algorithm_names[a] != name) {
+    while (a < 4 && names[a] != name) {
       ++a;
     }
     std::int64_t number = 0;
@@ -72,12 +68,15 @@ struct recurrence_choice {
 
   /// "chunk<64>".
   void describe(dispatch::fixed_text<64>& text) const noexcept {
-    text.append(recurrence_algorithm_names[static_cast<int>(algorithm)]);
+    text.append(names[static_cast<int>(algorithm)]);
     if (size != 0) {
       char digits[24];
-      const std::to_chars_result end = std::to_chars(digits, digits + sizeof(digits), size);
+      std::size_t first = sizeof(digits);
+      for (std::int64_t rest = size; rest > 0; rest /= 10) {
+        digits[--first] = static_cast<char>('0' + rest % 10);
+      }
       text.append("<");
-      text.append(std::string_view(digits, static_cast<std::size_t>(end.ptr - digits)));
+      text.append(std::string_view(digits + first, sizeof(digits) - first));
       text.append(">");
     }
   }
@@ -91,15 +90,26 @@ struct recurrence_choice {
   }
 
  private:
+  static constexpr std::string_view names[] = {"step", "recurrent", "chunk", "segmented"};
+
+  // Digits by hand, as in `describe`: <charconv> has tables that units share whatever they were
+  // compiled for.
+
   /// "" is 0, and "<n>" is n, from 1 on.
   static bool parse_size(std::string_view text, std::int64_t& number) noexcept {
     if (text.empty()) {
       return true;
     }
-    const char* last = text.data() + text.size() - 1;
-    const std::from_chars_result end = std::from_chars(text.data() + 1, last, number);
-    return text.size() > 2 && *last == '>' && end.ec == std::errc{} && end.ptr == last &&
-           number > 0;
+    if (text.size() < 3 || text.size() > 20 || text.front() != '<' || text.back() != '>') {
+      return false;
+    }
+    for (const char c : text.substr(1, text.size() - 2)) {
+      if (c < '0' || c > '9') {
+        return false;
+      }
+      number = number * 10 + (c - '0');
+    }
+    return number > 0;
   }
 };
 
