@@ -139,10 +139,13 @@ struct recurrence_plan {
         block(choice.algorithm == recurrence_algorithm::chunk ? choice.size : recurrence_block) {
     const std::int64_t workers = ctx.executor.concurrency();
     const std::int64_t heads = p.sequences * p.value_heads();
-    // Enough tasks for the workers, but no more: each prepares the tokens' keys anew.
+    // Enough tasks for the workers, but no more: each prepares the tokens' keys anew. Heads that
+    // leave some workers idle at the end are cut in two, unless there are many.
     // A denominator is one task's: it reads and writes a state that no tile has a part of.
-    const std::int64_t wanted =
-        heads == 0 || workers == 1 || p.normalise ? 1 : (2 * workers + heads - 1) / heads;
+    const bool even = heads % workers == 0 || heads >= 4 * workers;
+    const std::int64_t wanted = heads == 0 || p.normalise ? 1
+                                : heads < workers         ? (workers + heads - 1) / heads
+                                                          : (even ? 1 : 2);
     parts = wanted < tiles ? wanted : tiles;
     const bool segmented = choice.algorithm == recurrence_algorithm::segmented;
     if (segmented) {
