@@ -171,8 +171,8 @@ constexpr double operations() {
 }
 
 template <class T, class Op>
-void run(benchmark::State& state, const row& r, const std::string& shape, const std::string& name,
-         int threads) {
+void run(benchmark::State& state, const row& r, const char* algorithm, const std::string& shape,
+         const std::string& name, int threads) {
   const auto& t = hold<tensors<T>>(shape, [&] { return std::make_shared<tensors<T>>(r); });
   const auto gates = Op::gates(t);
   const auto with_arguments = [&](const auto& f, const auto& o, const auto& initial_state,
@@ -186,7 +186,7 @@ void run(benchmark::State& state, const row& r, const std::string& shape, const 
         gates);
   };
   team workers(threads);
-  seqmix::context ctx;
+  seqmix::context ctx{.pin = {.algorithm = algorithm}};
   if (threads > 1) {
     ctx.executor = workers;
   }
@@ -223,13 +223,14 @@ void run(benchmark::State& state, const row& r, const std::string& shape, const 
   measure(state, w, ctx.executor, call);
 }
 
+/// Without a pinned algorithm what dispatch chooses.
 template <class T, class Op>
-void add(const settings& s, const row& r) {
-  const std::string shape = std::string(Op::name) + "/auto/T:" + std::to_string(r.T) +
-                            "/H:" + std::to_string(r.H) + "/D:" + std::to_string(r.D) + "/" +
-                            type_name<T>;
+void add(const settings& s, const row& r, const char* algorithm = "") {
+  const std::string shape = std::string(Op::name) + "/" + (*algorithm == 0 ? "auto" : algorithm) +
+                            "/T:" + std::to_string(r.T) + "/H:" + std::to_string(r.H) +
+                            "/D:" + std::to_string(r.D) + "/" + type_name<T>;
   add_row(s, shape, [=](benchmark::State& state, const std::string& name, int threads) {
-    run<T, Op>(state, r, shape, name, threads);
+    run<T, Op>(state, r, algorithm, shape, name, threads);
   });
 }
 
@@ -245,6 +246,8 @@ void register_smoke_rows(const settings& s) {
   add<float, kda>(s, small);
   add<float, dplr_delta_rule>(s, small);
   add<float, rwkv7>(s, small);
+  add<float, kda>(s, small, "chunk<16>");
+  add<float, kda>(s, small, "segmented<16>");
 }
 
 }  // namespace
@@ -279,8 +282,17 @@ void register_rows(const settings& s) {
   add<float, kda>(s, {.T = 1, .H = 1024, .D = 128});
   add<float, gated_linear_attention>(s, {.T = 1, .H = 4096, .D = 64});
   add<float, rwkv7>(s, {.T = 1, .H = 4096, .D = 64});
-  // Fewer heads than threads.
-  add<float, gated_delta_rule>(s, {.T = 2048, .H = 2, .D = 128});
+  for (const char* algorithm : {"chunk<16>", "chunk<32>", "chunk<64>"}) {
+    for (const row& r : {heads_of_64, heads_of_128}) {
+      add<float, gated_delta_rule>(s, r, algorithm);
+      add<float, gated_linear_attention>(s, r, algorithm);
+    }
+  }
+  add<float, gated_linear_attention>(s, heads_of_128);
+  // As many heads as two threads.
+  const row long_text{.T = 2048, .H = 2, .D = 128};
+  add<float, gated_delta_rule>(s, long_text);
+  add<float, gated_delta_rule>(s, long_text, "segmented");
 }
 
 }  // namespace seqmix_bench

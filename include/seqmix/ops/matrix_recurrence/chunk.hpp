@@ -102,8 +102,10 @@ struct chunk_run {
   /// The chunk on one tile of the state, `Width` registers of the values from `column` on.
   template <int Width>
   void run(C* state, std::int64_t keys, std::int64_t column) const noexcept {
-    // As many accumulators as a register tile has.
-    constexpr int group = simd::tile_shape<Arch>::rows * simd::tile_shape<Arch>::width / Width;
+    // As many accumulators as a register tile has, but not so many rows that what they do among
+    // themselves, half of rows times rows, is long to compile.
+    constexpr int room = simd::tile_shape<Arch>::rows * simd::tile_shape<Arch>::width / Width;
+    constexpr int group = room < 4 ? room : 4;
     const auto in_groups = [](std::int64_t begin, std::int64_t end, auto&& f)
                                __attribute__((always_inline)) {
                                  std::int64_t i = begin;
