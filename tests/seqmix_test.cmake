@@ -19,6 +19,9 @@ function(seqmix_add_catch_test source)
   target_link_libraries(${target}
     PRIVATE seqmix::seqmix seqmix_dev_flags Threads::Threads Catch2::Catch2WithMain)
   seqmix_link_optional(${target} ${source})
+  if(source MATCHES "^matrix_recurrence/")
+    target_link_libraries(${target} PRIVATE seqmix_test_recurrence_kernels)
+  endif()
 
   add_test(NAME ${name} COMMAND ${target})
   set_tests_properties(${name} PROPERTIES LABELS test TIMEOUT 600)

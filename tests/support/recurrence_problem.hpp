@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "pool.hpp"
+#include "recurrence_kernels.hpp"
 #include "tensor.hpp"
 #include "tolerance.hpp"
 
@@ -279,6 +280,41 @@ inline recurrence_problem oracle_of(const recurrence_calls& calls, const recurre
   exact.slopes = p.slopes;
   calls.oracle(exact);
   return exact;
+}
+
+/// Sequence n of a packed problem as a problem of its own.
+inline recurrence_problem alone(const recurrence_problem& packed, std::int64_t n) {
+  recurrence_case c = packed.c;
+  c.packed = false;
+  c.B = 1;
+  c.T = packed.tokens(n);
+  recurrence_problem one(c);
+  const std::int64_t begin = packed.begin_of(n);
+  for (auto [to, from] :
+       {std::pair{&one.q, &packed.q}, std::pair{&one.k, &packed.k}, std::pair{&one.v, &packed.v},
+        std::pair{&one.gate, &packed.gate}, std::pair{&one.beta, &packed.beta},
+        std::pair{&one.a, &packed.a}, std::pair{&one.b, &packed.b}}) {
+    to->for_each([&, to = to, from = from](const tensor<4>::index& i) {
+      to->set(i, (*from)[{0, begin + i[1], i[2], i[3]}]);
+    });
+  }
+  one.initial.for_each([&](const tensor<4>::index& i) {
+    one.initial.set(i, packed.initial[{n, i[1], i[2], i[3]}]);
+  });
+  return one;
+}
+
+/// That the outputs and the state of sequence n are those of it alone, bit for bit.
+inline bool same_bits(const recurrence_problem& one, const recurrence_problem& packed,
+                      std::int64_t n) {
+  bool same = true;
+  one.o.for_each([&](const tensor<4>::index& i) {
+    same = same && one.o.bits(i) == packed.o.bits({0, packed.begin_of(n) + i[1], i[2], i[3]});
+  });
+  one.final.for_each([&](const tensor<4>::index& i) {
+    same = same && one.final.bits(i) == packed.final.bits({n, i[1], i[2], i[3]});
+  });
+  return same;
 }
 
 /// Values of the rows that belong to a sequence.

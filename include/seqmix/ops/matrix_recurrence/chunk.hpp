@@ -163,13 +163,6 @@ struct chunk_run {
     }
   }
 
-  template <int Rows, int Width>
-  static SEQMIX_ALWAYS_INLINE void zero(V (&acc)[Rows][Width]) noexcept {
-    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-      simd::unroll<Width>([&](auto c) __attribute__((always_inline)) { acc[r][c] = V(C(0)); });
-    });
-  }
-
   /// acc[r] += scores[i + r][j] x_j over the tokens j before token i, with x from `column` on.
   template <int Rows, int Width>
   SEQMIX_ALWAYS_INLINE void earlier(V (&acc)[Rows][Width], const C* scores, std::int64_t i,
@@ -177,6 +170,23 @@ struct chunk_run {
     simd::multiply_add<Rows, Width, C, Arch>(acc, scores + i * chunk.block + first, chunk.block, 1,
                                              x + first * rows.values + column, rows.values,
                                              i - first);
+  }
+
+  /// acc[r] = what row i + r of `left` reads of all that is before token i: the state and, by its
+  /// scores, the tokens.
+  template <int Rows, int Width>
+  SEQMIX_ALWAYS_INLINE void from_before(V (&acc)[Rows][Width], const C* left, const C* of_keys,
+                                        const C* of_b, const C* state, std::int64_t keys,
+                                        std::int64_t column, std::int64_t i) const noexcept {
+    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      simd::unroll<Width>([&](auto c) __attribute__((always_inline)) { acc[r][c] = V(C(0)); });
+    });
+    simd::multiply_add<Rows, Width, C, Arch>(acc, left + i * rows.keys, rows.keys, 1, state,
+                                             Width * w, keys);
+    earlier(acc, of_keys, i, rows.v, column);
+    if constexpr (general) {
+      earlier(acc, of_b, i, chunk.u, column);
+    }
   }
 
   /// acc[r] += scores[i + r][i + from] x_(i + from) for the rows r from `begin` on.
@@ -199,13 +209,7 @@ struct chunk_run {
   SEQMIX_ALWAYS_INLINE void solve(const C* state, std::int64_t keys, std::int64_t column,
                                   std::int64_t i) const noexcept {
     V acc[Rows][Width];
-    zero(acc);
-    simd::multiply_add<Rows, Width, C, Arch>(acc, rows.read + i * rows.keys, rows.keys, 1, state,
-                                             Width * w, keys);
-    earlier(acc, chunk.read_key, i, rows.v, column);
-    if constexpr (general) {
-      earlier(acc, chunk.read_b, i, chunk.u, column);
-    }
+    from_before(acc, rows.read, chunk.read_key, chunk.read_b, state, keys, column, i);
     simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
       const std::int64_t at = (i + r) * rows.values + column;
       simd::unroll<Width>([&](auto c) __attribute__((always_inline)) {
@@ -231,13 +235,7 @@ struct chunk_run {
   SEQMIX_ALWAYS_INLINE void output(const C* state, std::int64_t keys, std::int64_t column,
                                    std::int64_t i) const noexcept {
     V acc[Rows][Width];
-    zero(acc);
-    simd::multiply_add<Rows, Width, C, Arch>(acc, rows.q + i * rows.keys, rows.keys, 1, state,
-                                             Width * w, keys);
-    earlier(acc, chunk.query_key, i, rows.v, column);
-    if constexpr (general) {
-      earlier(acc, chunk.query_b, i, chunk.u, column);
-    }
+    from_before(acc, rows.q, chunk.query_key, chunk.query_b, state, keys, column, i);
     simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
       within(acc, chunk.query_key, i, r, r, rows.v, column);
       if constexpr (general) {

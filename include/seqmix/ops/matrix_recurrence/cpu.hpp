@@ -9,51 +9,58 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-/// The CPU implementation "recurrence".
+/// The CPU implementation "recurrence". Its members are defined outside, so that a program may
+/// declare an instantiation `extern` and compile it once.
 template <class C, class Arch, state_decay Decay, state_update Update>
 struct matrix_recurrence_cpu {
-  using plan_type = recurrence_plan<C, Arch>;
+  static dispatch::offer query(const matrix_recurrence_problem& p, const context& ctx);
+  static violation run(const matrix_recurrence_problem& p, const context& ctx, std::byte* scratch);
+};
 
-  static dispatch::offer query(const matrix_recurrence_problem& p, const context& ctx) {
-    const plan_type plan(p, ctx);
-    dispatch::offer answer;
-    plan.choice.describe(answer.algorithm);
-    answer.target = simd::isa_name<Arch>();
-    answer.workspace_bytes = plan.bytes;
-    answer.splits = plan.segments;
-    if (plan.choice.lacks != nullptr) {
-      answer.lacks = plan.choice.lacks;
-    }
-    return answer;
+template <class C, class Arch, state_decay Decay, state_update Update>
+dispatch::offer matrix_recurrence_cpu<C, Arch, Decay, Update>::query(
+    const matrix_recurrence_problem& p, const context& ctx) {
+  const recurrence_plan<C, Arch> plan(p, ctx);
+  dispatch::offer answer;
+  plan.choice.describe(answer.algorithm);
+  answer.target = simd::isa_name<Arch>();
+  answer.workspace_bytes = plan.bytes;
+  answer.splits = plan.segments;
+  if (plan.choice.lacks != nullptr) {
+    answer.lacks = plan.choice.lacks;
   }
+  return answer;
+}
 
-  static violation run(const matrix_recurrence_problem& p, const context& ctx, std::byte* scratch) {
-    const plan_type plan(p, ctx);
-    if (plan.choice.algorithm == recurrence_algorithm::segmented) {
-      segmented_run<C, Arch, Decay, Update>(p, plan, scratch, ctx.executor.concurrency())
-          .run(ctx.executor);
-      return {};
-    }
-    const auto task = [&](std::int64_t index, int worker) {
-      const std::int64_t heads = p.value_heads();
-      const recurrence_sequence s = recurrence_sequence_at(p, index / (heads * plan.parts));
-      const std::int64_t part = index % plan.parts;
-      if (s.initial >= 0 && s.final >= 0) {
-        scratch_layout layout(scratch + plan.worker_bytes * static_cast<std::size_t>(worker));
-        head_run<C, Arch, Decay, Update> head(p, plan, s, index / plan.parts % heads, layout);
-        head.begin = part * plan.tiles / plan.parts;
-        head.end = (part + 1) * plan.tiles / plan.parts;
-        if (plan.choice.algorithm == recurrence_algorithm::step) {
-          head.run_step();
-        } else {
-          head.run_all();
-        }
-      }
-    };
-    ctx.executor.run(p.sequences * p.value_heads() * plan.parts, task);
+template <class C, class Arch, state_decay Decay, state_update Update>
+violation matrix_recurrence_cpu<C, Arch, Decay, Update>::run(const matrix_recurrence_problem& p,
+                                                             const context& ctx,
+                                                             std::byte* scratch) {
+  const recurrence_plan<C, Arch> plan(p, ctx);
+  if (plan.choice.algorithm == recurrence_algorithm::segmented) {
+    segmented_run<C, Arch, Decay, Update>(p, plan, scratch, ctx.executor.concurrency())
+        .run(ctx.executor);
     return {};
   }
-};
+  const auto task = [&](std::int64_t index, int worker) {
+    const std::int64_t heads = p.value_heads();
+    const recurrence_sequence s = recurrence_sequence_at(p, index / (heads * plan.parts));
+    const std::int64_t part = index % plan.parts;
+    if (s.initial >= 0 && s.final >= 0) {
+      scratch_layout layout(scratch + plan.worker_bytes * static_cast<std::size_t>(worker));
+      head_run<C, Arch, Decay, Update> head(p, plan, s, index / plan.parts % heads, layout);
+      head.begin = part * plan.tiles / plan.parts;
+      head.end = (part + 1) * plan.tiles / plan.parts;
+      if (plan.choice.algorithm == recurrence_algorithm::step) {
+        head.run_step();
+      } else {
+        head.run_all();
+      }
+    }
+  };
+  ctx.executor.run(p.sequences * p.value_heads() * plan.parts, task);
+  return {};
+}
 
 /// The implementation as dispatch and compiled back-ends see it.
 template <class C, class Arch, state_decay Decay, state_update Update>
