@@ -71,13 +71,13 @@ struct token_rows {
   }
 };
 
-/// Row [batch, place, head, :] of a tensor, times `factor`, into `width` elements.
+/// Elements from `at` on of a tensor whose last axis is a row, times `factor`, into `width`
+/// elements.
 template <class C, class Arch>
-void load_token_row(const any_view<4>& x, std::int64_t batch, std::int64_t place, std::int64_t head,
-                    std::int64_t width, C* out, C factor = C(1)) noexcept {
+void load_any_row(const any_view<4>& x, std::int64_t at, std::int64_t width, C* out,
+                  C factor) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr std::int64_t w = simd::lanes<C, Arch>;
-  const std::int64_t at = batch * x.strides[0] + place * x.strides[1] + head * x.strides[2];
   const std::int64_t n = x.extents[3];
   const std::int64_t step = x.strides[3];
   const V f(factor);
@@ -90,6 +90,25 @@ void load_token_row(const any_view<4>& x, std::int64_t batch, std::int64_t place
       (simd::load_strided<C, Arch>(data + at, step, i, n) * f).store_aligned(out + i);
     }
   });
+}
+
+/// Row [batch, place, head, :] of a tensor, times `factor`, into `width` elements.
+template <class C, class Arch>
+SEQMIX_ALWAYS_INLINE void load_token_row(const any_view<4>& x, std::int64_t batch,
+                                         std::int64_t place, std::int64_t head, std::int64_t width,
+                                         C* out, C factor = C(1)) noexcept {
+  using V = simd::vec<C, Arch>;
+  const std::int64_t at = batch * x.strides[0] + place * x.strides[1] + head * x.strides[2];
+  // The common case, without a call: rows are short, and many.
+  if (x.type == scalar_type_of<C> && x.strides[3] == 1 && x.extents[3] == width) {
+    const C* row = static_cast<const C*>(x.data) + at;
+    const V f(factor);
+    for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
+      (V::load_unaligned(row + i) * f).store_aligned(out + i);
+    }
+  } else {
+    load_any_row<C, Arch>(x, at, width, out, factor);
+  }
 }
 
 /// Asks for a row ahead of its use, where those of one head lie so far apart that no hardware looks
