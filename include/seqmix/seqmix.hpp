@@ -5,6 +5,7 @@
 #include <seqmix/core/version.hpp>
 #include <seqmix/ops/delta_rule/delta_rule.hpp>
 #include <seqmix/ops/dplr_delta_rule/dplr_delta_rule.hpp>
+#include <seqmix/ops/elementwise_scan/elementwise_scan.hpp>
 #include <seqmix/ops/features/features.hpp>
 #include <seqmix/ops/gated_delta_rule/gated_delta_rule.hpp>
 #include <seqmix/ops/gated_linear_attention/gated_linear_attention.hpp>
