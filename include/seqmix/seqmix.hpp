@@ -3,19 +3,26 @@
 
 // Everything but the opt-in headers: <seqmix/openmp.hpp> and <seqmix/interop/...>.
 #include <seqmix/core/version.hpp>
+#include <seqmix/ops/damped_ema/damped_ema.hpp>
 #include <seqmix/ops/delta_rule/delta_rule.hpp>
+#include <seqmix/ops/diagonal_ssm/diagonal_ssm.hpp>
 #include <seqmix/ops/dplr_delta_rule/dplr_delta_rule.hpp>
 #include <seqmix/ops/elementwise_scan/elementwise_scan.hpp>
 #include <seqmix/ops/features/features.hpp>
 #include <seqmix/ops/gated_delta_rule/gated_delta_rule.hpp>
 #include <seqmix/ops/gated_linear_attention/gated_linear_attention.hpp>
+#include <seqmix/ops/hgrn/hgrn.hpp>
 #include <seqmix/ops/kda/kda.hpp>
 #include <seqmix/ops/lightning_attention/lightning_attention.hpp>
 #include <seqmix/ops/linear_attention/linear_attention.hpp>
 #include <seqmix/ops/merge_attention/merge_attention.hpp>
+#include <seqmix/ops/min_gru/min_gru.hpp>
 #include <seqmix/ops/output_norm/output_norm.hpp>
+#include <seqmix/ops/prefix_softmax_scan/prefix_softmax_scan.hpp>
 #include <seqmix/ops/retention/retention.hpp>
+#include <seqmix/ops/rg_lru/rg_lru.hpp>
 #include <seqmix/ops/rope/rope.hpp>
+#include <seqmix/ops/rwkv4/rwkv4.hpp>
 #include <seqmix/ops/rwkv7/rwkv7.hpp>
 #include <seqmix/ops/softmax_attention/alibi.hpp>
 #include <seqmix/ops/softmax_attention/kv_cache.hpp>

@@ -5,6 +5,8 @@
 #include <seqmix/dispatch/call.hpp>
 #include <seqmix/ops/elementwise_scan/check.hpp>
 #include <seqmix/ops/elementwise_scan/cpu.hpp>
+#include <seqmix/ops/elementwise_scan/gated_steps.hpp>
+#include <seqmix/ops/elementwise_scan/modes.hpp>
 #include <seqmix/ops/matrix_recurrence/gate_views.hpp>
 
 // From the arguments of a scan to the descriptor of its call. An operator says in a struct what it
@@ -60,6 +62,40 @@ any_view<3> scan_numbers(const X& x) noexcept {
                                                   v.memory());
 }
 
+/// [D, N] or [D, N, 2]: likewise for each mode.
+template <class X>
+any_view<3> scan_modes(const X& x) noexcept {
+  const auto v = as_tensor_view(x);
+  if constexpr (X::rank() == 3) {
+    return v;
+  } else {
+    return tensor_view<typename X::element_type, 3>(v.data_handle(), {v.extent(0), v.extent(1), 1},
+                                                    {v.stride(0), v.stride(1), std::int64_t{0}},
+                                                    v.memory());
+  }
+}
+
+/// The beginning of a descriptor, from the output.
+template <class O>
+scan_problem scan_into(const O& o) noexcept {
+  scan_problem p;
+  p.outputs[0] = scan_tensor<any_out<5>>(o);
+  p.packed = O::rank() == 2;
+  return p;
+}
+
+/// The next input, or the next parameter, of a descriptor.
+template <class X>
+void add_scan_input(scan_problem& p, std::size_t i, const char* argument, const X& x) noexcept {
+  p.inputs[i] = scan_tensor<any_view<5>>(x);
+  p.names[i] = argument;
+}
+inline void add_scan_parameter(scan_problem& p, std::size_t i, const char* argument,
+                               const any_view<3>& x) noexcept {
+  p.parameters[i] = x;
+  p.parameter_names[i] = argument;
+}
+
 template <class X, class O>
 concept scan_input_beside = view_of<X, O::rank()> && real_scalar<typename X::element_type>;
 
@@ -70,6 +106,14 @@ concept scan_output = mdspan_like<O> && mutable_view_of<O, O::rank()> && O::rank
 template <class X>
 concept scan_parameter = view_of<X, 1> && real_scalar<typename X::element_type>;
 
+template <class X, std::size_t Rank>
+concept scan_mode_parameter = view_of<X, Rank> && real_scalar<typename X::element_type>;
+
+template <class G, class O>
+concept scan_gate_beside =
+    gate_of<G, O::rank()> && real_scalar<typename std::remove_cvref_t<decltype(encoded_view(
+                                 std::declval<const G&>()))>::element_type>;
+
 template <class... X>
 using scan_compute_type = compute_type<std::remove_const_t<typename X::element_type>...>;
 
@@ -78,6 +122,13 @@ template <class C, class Arch, template <class, class> class Step,
           void (*Naive)(const scan_problem&)>
 dispatch::call<Arch, scan_problem> scan_call(const scan_problem& p, contract<Arch>& c) {
   return {p, p.inputs[0].memory, c.result(), scan_list<C, Arch, fixed_scan<C, Arch, Step>, Naive>};
+}
+
+/// The same of a form with modes.
+template <class C, class Arch, template <class, class> class Mode,
+          void (*Naive)(const scan_problem&)>
+dispatch::call<Arch, scan_problem> mode_scan_call(const scan_problem& p, contract<Arch>& c) {
+  return {p, p.inputs[0].memory, c.result(), scan_list<C, Arch, mode_scan<C, Arch, Mode>, Naive>};
 }
 
 /// The forms of a call by how many tensors it has.

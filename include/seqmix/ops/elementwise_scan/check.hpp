@@ -9,6 +9,9 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
+/// The most modes of a channel that are supported and tested.
+inline constexpr std::int64_t largest_scan_modes = 256;
+
 /// Calls `f(argument, view)` for all inputs that a scan has.
 template <class F>
 void for_each_scan_input(const scan_problem& p, F&& f) {
@@ -115,12 +118,41 @@ void check_scan(contract<Tag>& c, scan_problem& p, const scan_options& options) 
   }
 }
 
-/// What `elementwise_scan` alone honours.
+/// Which options of one operator alone it honours.
+enum class own_scan_options { monoid, tied, sharpness, candidates, step, none };
+
+/// Refuses what belongs to other operators.
 template <class Tag>
-void check_named_scan(contract<Tag>& c, const scan_options& options) {
-  constexpr const char* why = "of elementwise_scan only";
-  c.absent("options.monoid", options.monoid != scan_monoid::affine, why);
-  c.absent("options.exclusive", options.exclusive, why);
+void check_own_scan_options(contract<Tag>& c, const scan_options& options, own_scan_options own) {
+  const scan_options other;
+  const auto refuse = [&](own_scan_options of, const char* argument, bool given, const char* why) {
+    c.absent(argument, given && own != of, why);
+  };
+  using own_of = own_scan_options;
+  constexpr const char* scan = "of elementwise_scan only";
+  refuse(own_of::monoid, "options.monoid", options.monoid != other.monoid, scan);
+  refuse(own_of::monoid, "options.exclusive", options.exclusive, scan);
+  refuse(own_of::tied, "options.tied", options.tied != other.tied, "of hgrn only");
+  refuse(own_of::sharpness, "options.sharpness", options.sharpness != other.sharpness,
+         "of rg_lru only");
+  refuse(own_of::candidates, "options.candidates", options.candidates != other.candidates,
+         "of min_gru only");
+  refuse(own_of::step, "options.skip", options.skip.given(), "of diagonal_ssm only");
+  refuse(own_of::step, "options.step", options.step.given(), "of diagonal_ssm only");
+}
+
+/// Parameters of a scan: a number, or `numbers` of them, for each channel and mode.
+template <class Tag>
+void check_scan_parameters(contract<Tag>& c, const scan_problem& p, std::int64_t modes,
+                           std::int64_t numbers) {
+  for (std::size_t i = 0; i < p.parameters.size(); ++i) {
+    if (p.parameter_names[i] != nullptr) {
+      const std::int64_t own = p.parameters[i].extents[2] == 1 ? 1 : numbers;
+      c.shape(p.parameter_names[i], p.parameters[i],
+              {p.channels(), own == 1 && numbers != 1 ? 1 : modes, own},
+              numbers == 1 ? "[D, N, 1]" : "[D, N, 2]");
+    }
+  }
 }
 
 }  // namespace detail

@@ -13,10 +13,7 @@ concept monoid_output = mdspan_like<O> && mutable_view_of<O, O::rank()> && O::ra
                         O::rank() <= 5 && real_scalar<typename O::element_type>;
 
 template <class A, class B, class O>
-concept affine_tensors =
-    monoid_output<O> && scan_input_beside<B, O> && gate_of<A, O::rank()> && requires(const A& a) {
-      requires real_scalar<typename std::remove_cvref_t<decltype(encoded_view(a))>::element_type>;
-    };
+concept affine_tensors = monoid_output<O> && scan_input_beside<B, O> && scan_gate_beside<A, O>;
 
 template <class X, class O>
 concept monoid_tensors = monoid_output<O> && scan_input_beside<X, O>;
@@ -48,6 +45,7 @@ dispatch::call<Arch, scan_problem> bind_affine_scan(const A& gate, const B& b, c
             "logarithms, a plain view, or factors in linear_gate", "another encoding");
   c.require(!is_complex || !p.log_decay, "a", "factors in linear_gate, as they are complex",
             "logarithms");
+  check_own_scan_options(c, options, own_scan_options::monoid);
   if (check_scan_rank(c, O::rank(), is_complex)) {
     const auto last_is_2 = [&](const char* argument, const auto& x) {
       c.equal(argument, " as the last extent of complex numbers", 2,
@@ -92,6 +90,7 @@ dispatch::call<Arch, scan_problem> bind_monoid_scan(const X& x, const O& o,
   c.require(p.monoid == scan_monoid::log_sum_exp || p.monoid == scan_monoid::max ||
                 p.monoid == scan_monoid::sum,
             "options.monoid", "log_sum_exp, max or sum, without a and b", "another monoid");
+  check_own_scan_options(c, options, own_scan_options::monoid);
   if (check_scan_rank(c, O::rank(), false)) {
     p.inputs[0] = scan_tensor<any_view<5>>(x);
     p.names[0] = "x";

@@ -10,7 +10,7 @@
 //
 //     inputs, outputs, states, parameters     registers that it takes
 //     width                                   channels side by side, in registers
-//     apply(exclusive, h, in, parameters, out)    h becomes the next state
+//     apply(p, h, in, parameters, out)        h becomes the next state
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -102,7 +102,7 @@ struct fixed_scan {
           __builtin_prefetch(x.in[i] + (t + x.ahead) * x.in_step[i] + at);
         }
       });
-      step::apply(p.exclusive, h, in, parameters, out);
+      step::apply(p, h, in, parameters, out);
       simd::unroll<step::outputs>([&](auto i) __attribute__((always_inline)) {
         C* to = x.out[i] + t * x.out_step[i] + at;
         if (streams) {
@@ -180,8 +180,8 @@ struct affine_of {
     static constexpr int inputs = 2;
     static constexpr int width = Log ? 2 : 4;
 
-    SEQMIX_ALWAYS_INLINE static void apply(bool exclusive, V (&h)[1], const V (&in)[2], const V*,
-                                           V (&out)[1]) noexcept {
+    SEQMIX_ALWAYS_INLINE static void apply(const scan_problem& p, V (&h)[1], const V (&in)[2],
+                                           const V*, V (&out)[1]) noexcept {
       const V before = h[0];
       if constexpr (Log) {
         h[0] = log_decay<C, Arch>(in[0]).apply(before, in[1]);
@@ -189,7 +189,7 @@ struct affine_of {
         const V zero(C(0));
         h[0] = simd::fma(in[0], xsimd::select(in[0] == zero, zero, before), in[1]);
       }
-      out[0] = exclusive ? before : h[0];
+      out[0] = p.exclusive ? before : h[0];
     }
   };
 };
@@ -203,8 +203,8 @@ struct complex_step : plain_step<C, Arch> {
   static constexpr int states = 2;
   static constexpr int width = 2;
 
-  SEQMIX_ALWAYS_INLINE static void apply(bool exclusive, V (&h)[2], const V (&in)[4], const V*,
-                                         V (&out)[2]) noexcept {
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem& p, V (&h)[2], const V (&in)[4],
+                                         const V*, V (&out)[2]) noexcept {
     const V zero(C(0));
     const auto over = (in[0] == zero) && (in[1] == zero);
     const V before[2] = {h[0], h[1]};
@@ -212,8 +212,8 @@ struct complex_step : plain_step<C, Arch> {
     const V im = xsimd::select(over, zero, before[1]);
     h[0] = simd::fma(in[0], re, simd::fnma(in[1], im, in[2]));
     h[1] = simd::fma(in[0], im, simd::fma(in[1], re, in[3]));
-    out[0] = exclusive ? before[0] : h[0];
-    out[1] = exclusive ? before[1] : h[1];
+    out[0] = p.exclusive ? before[0] : h[0];
+    out[1] = p.exclusive ? before[1] : h[1];
   }
 };
 
@@ -247,8 +247,8 @@ struct log_sum_exp_step : plain_step<C, Arch> {
   }
   SEQMIX_ALWAYS_INLINE static V value(const V (&h)[2]) noexcept { return h[0] + xsimd::log(h[1]); }
   SEQMIX_ALWAYS_INLINE static void close(V (&h)[2]) noexcept { h[0] = value(h); }
-  SEQMIX_ALWAYS_INLINE static void apply(bool exclusive, V (&h)[2], const V (&in)[1], const V*,
-                                         V (&out)[1]) noexcept {
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem& p, V (&h)[2], const V (&in)[1],
+                                         const V*, V (&out)[1]) noexcept {
     const V one(C(1));
     const V before[2] = {h[0], h[1]};
     const V x = in[0];
@@ -257,7 +257,7 @@ struct log_sum_exp_step : plain_step<C, Arch> {
     h[1] =
         simd::fma(before[1], xsimd::select(grows, weight, one), xsimd::select(grows, one, weight));
     h[0] = larger(before[0], x);
-    out[0] = exclusive ? value(before) : value(h);
+    out[0] = p.exclusive ? value(before) : value(h);
   }
 };
 
@@ -269,11 +269,11 @@ struct max_step : plain_step<C, Arch> {
   SEQMIX_ALWAYS_INLINE static void open(V (&h)[1], bool given) noexcept {
     h[0] = given ? h[0] : V(-std::numeric_limits<C>::infinity());
   }
-  SEQMIX_ALWAYS_INLINE static void apply(bool exclusive, V (&h)[1], const V (&in)[1], const V*,
-                                         V (&out)[1]) noexcept {
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem& p, V (&h)[1], const V (&in)[1],
+                                         const V*, V (&out)[1]) noexcept {
     const V before = h[0];
     h[0] = larger(before, in[0]);
-    out[0] = exclusive ? before : h[0];
+    out[0] = p.exclusive ? before : h[0];
   }
 };
 
@@ -285,8 +285,8 @@ struct sum_step : plain_step<C, Arch> {
   static constexpr int inputs = 1;
   static constexpr int states = 2;
 
-  SEQMIX_ALWAYS_INLINE static void apply(bool exclusive, V (&h)[2], const V (&in)[1], const V*,
-                                         V (&out)[1]) noexcept {
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem& p, V (&h)[2], const V (&in)[1],
+                                         const V*, V (&out)[1]) noexcept {
     const V before = h[0];
     const V x = in[0] + h[1];
     const V sum = before + x;
@@ -295,7 +295,7 @@ struct sum_step : plain_step<C, Arch> {
     // Sums that are infinite leave no number.
     h[1] = xsimd::select(error - error == V(C(0)), error, V(C(0)));
     h[0] = sum;
-    out[0] = exclusive ? before : sum;
+    out[0] = p.exclusive ? before : sum;
   }
 };
 

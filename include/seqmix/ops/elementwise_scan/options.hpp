@@ -14,6 +14,12 @@ enum class scan_monoid {
   sum,             ///< h = h + x
 };
 
+/// How a minimal GRU takes its candidates h~.
+enum class min_gru_form {
+  linear,  ///< as they are
+  log,     ///< by g(x) = x + 1/2 for x >= 0, else 1 / (1 + e^-x): positive, as its logarithms need
+};
+
 /// Options of the scans over time: `elementwise_scan` and its named forms. Members are only ever
 /// appended; what an operator cannot honour, it refuses.
 struct scan_options {
@@ -25,6 +31,11 @@ struct scan_options {
   any_view<1> final_slots{};    ///< [N]; the initial ones when absent
   scan_direction direction = scan_direction::forward;
   recurrence_varlen varlen{};
+  bool tied = true;                                ///< `hgrn` only: x is weighed by 1 - e^g
+  double sharpness = 8;                            ///< `rg_lru` only: c
+  min_gru_form candidates = min_gru_form::linear;  ///< `min_gru` only
+  any_view<1> skip{};  ///< `diagonal_ssm` only: [D], the input's own weight; zeros when absent
+  any_view<1> step{};  ///< `diagonal_ssm` only: [D], steps of a continuous system
 };
 
 SEQMIX_END_NAMESPACE

@@ -79,8 +79,12 @@ void gather_rows(const T* data, const scan_block& b, C* rows, std::int64_t step)
       return;
     }
   }
+  const std::int64_t whole = b.channel_step == 1 ? b.channels / w * w : 0;
   for (std::int64_t t = 0; t < b.tokens; ++t) {
-    for (std::int64_t c = 0; c < b.channels; c += w) {
+    for (std::int64_t c = 0; c < whole; c += w) {
+      simd::load<C, Arch>(from + t * b.token_step + c).store_aligned(rows + t * step + c);
+    }
+    for (std::int64_t c = whole; c < b.channels; c += w) {
       simd::load_strided<C, Arch>(from + t * b.token_step, b.channel_step, c, b.channels)
           .store_aligned(rows + t * step + c);
     }
@@ -111,8 +115,13 @@ void scatter_rows(T* data, const scan_block& b, const C* rows, std::int64_t step
       return;
     }
   }
+  constexpr std::int64_t w = simd::lanes<C, Arch>;
+  const std::int64_t whole = b.channel_step == 1 ? b.channels / w * w : 0;
   for (std::int64_t t = 0; t < b.tokens; ++t) {
-    for (std::int64_t c = 0; c < b.channels; c += simd::lanes<C, Arch>) {
+    for (std::int64_t c = 0; c < whole; c += w) {
+      simd::store<C, Arch>(V::load_aligned(rows + t * step + c), to + t * b.token_step + c);
+    }
+    for (std::int64_t c = whole; c < b.channels; c += w) {
       simd::store_strided<C, Arch>(V::load_aligned(rows + t * step + c), to + t * b.token_step,
                                    b.channel_step, c, b.channels);
     }
