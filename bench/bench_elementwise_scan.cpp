@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <memory>
+#include <seqmix/ops/diagonal_ssm/diagonal_ssm.hpp>
 #include <seqmix/ops/elementwise_scan/elementwise_scan.hpp>
+#include <seqmix/ops/hgrn/hgrn.hpp>
+#include <seqmix/ops/rg_lru/rg_lru.hpp>
+#include <seqmix/ops/rwkv4/rwkv4.hpp>
+#include <seqmix/ops/token_shift/token_shift.hpp>
 #include <string>
 
 #include "support/bench.hpp"
@@ -94,6 +99,94 @@ void add(const settings& s, const row& r) {
   });
 }
 
+/// Three tensors over time and an output, of one of the named scans; parameters are random too.
+struct named_tensors {
+  named_tensors(std::int64_t T, std::int64_t D)
+      : x(T * D, 1), y(T * D, 2), z(T * D, 3), o(T * D, 4), parameters(D * 64, 5) {
+    for (std::int64_t i = 0; i < parameters.size(); ++i) {
+      parameters.data()[i] *= 0.3f;
+    }
+    for (std::int64_t i = 0; i < y.size(); ++i) {
+      y.data()[i] = y.data()[i] < 0 ? y.data()[i] : -y.data()[i];
+    }
+  }
+  random_array<float> x, y, z, o, parameters;
+};
+
+/// A row of `scan(tensors, output, context)`, beside its oracle; `streams` tensors are moved.
+template <class Scan, class Oracle>
+void add_named(const settings& s, const char* scan_name, int streams, double flops, Scan scan,
+               Oracle oracle) {
+  const std::int64_t T = s.smoke ? 50 : 8192;
+  constexpr std::int64_t D = 1024;
+  const std::string shape = std::string(scan_name) + "/auto/B:1/T:" + std::to_string(T) +
+                            "/D:" + std::to_string(D) + "/f32";
+  add_row(s, shape, [=](benchmark::State& state, const std::string& name, int threads) {
+    const auto& t =
+        hold<named_tensors>(shape, [&] { return std::make_shared<named_tensors>(T, D); });
+    team workers(threads);
+    seqmix::context ctx;
+    if (threads > 1) {
+      ctx.executor = workers;
+    }
+    const bool right = passes_gate(state, name, [&] {
+      t.o.poison();
+      scan(t, t.o.data(), T, D, ctx);
+      const random_array<float> expected(t.o.size(), 5);
+      oracle(t, expected.data(), T, D);
+      return compare(seqmix::view(t.o.data(), 1, 1, 1, T * D),
+                     seqmix::view(expected.data(), 1, 1, 1, T * D));
+    });
+    const work w{.flops = flops * static_cast<double>(T * D),
+                 .bytes = static_cast<double>(streams * T * D) * sizeof(float),
+                 .writes_much = true};
+    if (right) {
+      measure(state, w, ctx.executor, [&](std::int64_t) { scan(t, t.o.data(), T, D, ctx); });
+    }
+  });
+}
+
+void add_named_rows(const settings& s) {
+  const auto time = [](const random_array<float>& x, std::int64_t T, std::int64_t D) {
+    return seqmix::view(x.data(), 1, T, D);
+  };
+  const auto row = [&](const char* name, int streams, double flops, auto call) {
+    add_named(
+        s, name, streams, flops,
+        [=](const auto& t, float* o, std::int64_t T, std::int64_t D, const seqmix::context& ctx) {
+          call(t, T, D, [&](const auto& op, const auto&, const auto&... x) {
+            op(x..., seqmix::view(o, 1, T, D), {}, ctx);
+          });
+        },
+        [=](const auto& t, float* o, std::int64_t T, std::int64_t D) {
+          call(t, T, D, [&](const auto&, const auto& oracle, const auto&... x) {
+            oracle(x..., seqmix::view(o, 1, T, D));
+          });
+        });
+  };
+  row("hgrn", 3, 0, [=](const auto& t, std::int64_t T, std::int64_t D, const auto& f) {
+    f(seqmix::hgrn, seqmix::naive_hgrn, time(t.x, T, D), time(t.y, T, D));
+  });
+  row("rg_lru", 4, 0, [=](const auto& t, std::int64_t T, std::int64_t D, const auto& f) {
+    f(seqmix::rg_lru, seqmix::naive_rg_lru, time(t.x, T, D), time(t.y, T, D), time(t.z, T, D),
+      seqmix::view(t.parameters.data(), D));
+  });
+  row("rwkv4", 3, 0, [=](const auto& t, std::int64_t T, std::int64_t D, const auto& f) {
+    f(seqmix::rwkv4, seqmix::naive_rwkv4, time(t.x, T, D), time(t.z, T, D),
+      seqmix::view(t.y.data(), D), seqmix::view(t.parameters.data(), D));
+  });
+  row("token_shift", 2, 0, [=](const auto& t, std::int64_t T, std::int64_t D, const auto& f) {
+    f(seqmix::token_shift, seqmix::naive_token_shift, time(t.x, T, D),
+      seqmix::view(t.parameters.data(), D));
+  });
+  // 16 modes: 8 multiply-adds for each.
+  row("diagonal_ssm", 2, 2 * 8 * 16,
+      [=](const auto& t, std::int64_t T, std::int64_t D, const auto& f) {
+        const auto modes = seqmix::view(t.parameters.data(), D, 16, 2);
+        f(seqmix::diagonal_ssm, seqmix::naive_diagonal_ssm, time(t.x, T, D), modes, modes, modes);
+      });
+}
+
 }  // namespace
 
 void register_rows(const settings& s) {
@@ -112,6 +205,7 @@ void register_rows(const settings& s) {
     add<float>(s, r);
   }
   add<seqmix::bf16>(s, rows[0]);
+  add_named_rows(s);
   if (!s.smoke) {
     add<float>(s, {"affine", scan_monoid::affine, false, false, 1, 64, 1024});  // in the L2
     add<float>(s, {"affine", scan_monoid::affine, false, false, 64, 1, 2560});  // a step

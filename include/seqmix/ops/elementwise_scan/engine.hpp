@@ -83,7 +83,7 @@ struct scan_plan {
     const std::int64_t unit = 2 * line;
     width = parts == 0 ? 0 : ((D + parts - 1) / parts + unit - 1) / unit * unit;
     parts = width == 0 ? 0 : (D + width - 1) / width;
-    plane_step = width;
+    plane_step = width + line;  // planes at distances of a page would share sets of the cache
     streams = rows * p.tokens() * D * std::int64_t{sizeof(C)} > largest_cached;
     // Tiles that are copied to scratch stay in the caches, and take long runs of memory: of time
     // where it is contiguous, else of whole rows.

@@ -35,6 +35,8 @@ struct mode_scan {
   static constexpr std::int64_t w = simd::lanes<C, Arch>;
   static constexpr std::size_t inputs = 1;
   static constexpr std::size_t outputs = 1;
+  /// Tokens whose sums are in registers at a time.
+  static constexpr int together = simd::register_count<Arch> >= 32 ? 8 : 4;
 
   static std::int64_t planes(const scan_problem& p) noexcept { return p.state_numbers; }
   static std::int64_t modes(const scan_problem& p) noexcept {
@@ -66,8 +68,8 @@ struct mode_scan {
   static void run(const scan_problem& p, const scan_tile<C>& x) noexcept {
     for (std::int64_t c = 0; c < x.channels; c += w) {
       std::int64_t t = 0;
-      for (; t + 4 <= x.tokens; t += 4) {
-        run_tokens<4>(p, x, t, c);
+      for (; t + together <= x.tokens; t += together) {
+        run_tokens<together>(p, x, t, c);
       }
       for (; t < x.tokens; ++t) {
         run_tokens<1>(p, x, t, c);
