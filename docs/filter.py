@@ -155,6 +155,8 @@ GROUPS = [
     ("include/seqmix/ops/kda/", "kda"),
     ("include/seqmix/ops/dplr_delta_rule/", "dplr_delta_rule"),
     ("include/seqmix/ops/rwkv7/", "rwkv7"),
+    ("include/seqmix/ops/ssd/", "ssd"),
+    ("include/seqmix/ops/hydra/", "hydra"),
     ("include/seqmix/ops/matrix_recurrence/", "matrix_recurrence"),
     ("include/seqmix/core/", "core"),
     ("include/seqmix/dispatch/", "dispatch"),
