@@ -12,20 +12,18 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-constexpr std::int64_t parts_of(std::int64_t whole, std::int64_t part) noexcept {
-  return (whole + part - 1) / part;
-}
-
 /// How a call is cut into tasks, and its scratch. Registers hold neighbouring channels, or
 /// neighbouring tokens where those are what lies densely.
 template <class C, class Arch>
 struct conv1d_plan {
   static constexpr std::int64_t w = simd::lanes<C, Arch>;
-  // What is not read in place goes through a tile of this many tokens and channels.
-  static constexpr std::int64_t tile_tokens = 32;
-  static constexpr std::int64_t tile_channels = 128;
+  // Rows in place may lie so that few of them fit in the first cache together.
+  static constexpr std::int64_t most_direct_taps = 8;
 
   bool over_time;
+  // What is not read in place goes through a tile of this many tokens and channels.
+  std::int64_t tile_tokens;
+  std::int64_t tile_channels;
   std::int64_t channels;  // padded to whole registers
   std::int64_t task_tokens;
   std::int64_t task_channels;
@@ -45,6 +43,8 @@ struct conv1d_plan {
       over_time = ctx.pin.algorithm == name(true);
     }
     channels = parts_of(D, w) * w;
+    tile_tokens = p.taps() > most_direct_taps ? 32 : 16;
+    tile_channels = p.taps() > most_direct_taps ? 64 : 256;
     task_tokens = over_time ? 1024 : 64;
     const std::int64_t most = over_time ? 32 : 1024;
     const std::int64_t unit = over_time ? 1 : tile_channels;
@@ -55,7 +55,7 @@ struct conv1d_plan {
     in_elements = (tile_tokens + p.taps() - 1) * tile_channels;
     out_elements = tile_tokens * tile_channels;
     if (over_time) {
-      in_elements = std::max(in_elements, task_tokens + p.taps() - 1 + w);
+      in_elements = std::max(in_elements, parts_of(task_tokens + p.taps() - 1, w) * w + 2 * w);
       out_elements = std::max(out_elements, task_tokens + w);
     }
     scratch_layout layout;
@@ -98,14 +98,28 @@ struct conv1d_run {
     weight = layout.take<C>((p.taps() + 1) * plan.channels);
     bias = weight + p.taps() * plan.channels;
     worker = layout.take<C>((plan.in_elements + plan.out_elements) * ctx.executor.concurrency());
-    for (std::int64_t i = 0; i < p.taps(); ++i) {
-      load_line<C, Arch>(p.weight.data, p.weight.type, i * p.weight.strides[1], p.weight.strides[0],
-                         p.channels(), weight + i * plan.channels);
-    }
+    load_weight();
     if (p.bias.given()) {
       load_line<C, Arch>(p.bias.data, p.bias.type, 0, p.bias.strides[0], p.channels(), bias);
     } else {
       std::fill_n(bias, plan.channels, C(0));
+    }
+  }
+
+  void load_weight() const noexcept {
+    const auto& at = p.weight.strides;
+    if (are_groups<C, Arch>(at[0], at[1], p.taps(), p.channels())) {
+      group_rows<C> rows{};
+      for (std::int64_t i = 0; i < p.taps(); ++i) {
+        rows[static_cast<std::size_t>(i)] = weight + i * plan.channels;
+      }
+      load_groups<C, Arch>(p.weight.data, p.weight.type, 0, p.taps(), p.channels(), rows, in_of(0),
+                           plan.in_elements);
+      return;
+    }
+    for (std::int64_t i = 0; i < p.taps(); ++i) {
+      load_line<C, Arch>(p.weight.data, p.weight.type, i * at[1], at[0], p.channels(),
+                         weight + i * plan.channels);
     }
   }
 
@@ -159,17 +173,29 @@ struct conv1d_run {
       } else {
         convolve_channels(s, from, to, first, count, in_of(id));
       }
-      if (p.final_state.given() && in_one_task(s)) {
+      if (p.final_state.given() && in_one_task(s) && !in_one_tile(s)) {
         write_state(s, first, count, id);
       }
     }
+  }
+
+  /// Whether a tile has all inputs of a sequence that its state ends with, so that it is written
+  /// from there.
+  bool in_one_tile(const conv1d_sequence& s) const noexcept {
+    return !plan.over_time && s.tokens <= plan.tile_tokens && in_one_task(s) &&
+           s.tokens + form.left >= p.state_length() && p.final_state.given() &&
+           conv1d_states<C, Arch>{p, s}.through_rows();
+  }
+
+  conv_block<C> block_of(C* in, std::int64_t begin) const noexcept {
+    return {in, plan.tile_channels, begin, in + plan.in_elements, plan.out_elements};
   }
 
   void write_state(const conv1d_sequence& s, std::int64_t first, std::int64_t count,
                    int id) const noexcept {
     for (std::int64_t d = first; d < first + count; d += plan.tile_channels) {
       conv1d_states<C, Arch>{p, s}.write(d, std::min(plan.tile_channels, first + count - d),
-                                         in_of(id), plan.tile_tokens, plan.tile_channels);
+                                         block_of(in_of(id), 0), plan.tile_tokens);
     }
   }
 
@@ -197,40 +223,57 @@ struct conv1d_run {
 
   void convolve_channels(const conv1d_sequence& s, std::int64_t begin, std::int64_t end,
                          std::int64_t first, std::int64_t count, C* scratch) const noexcept {
-    const bool dense = p.x.type == scalar_type_of<C> && p.x.strides[2] == 1 &&
-                       p.y.type == scalar_type_of<C> && p.y.strides[2] == 1 && count >= w;
-    in_three_parts(s, begin, end, [&](std::int64_t from, std::int64_t to, bool inside) {
-      if (dense && inside) {
-        const conv_rows<C> rows{
-            static_cast<const C*>(p.x.data) + place_of_x(s, from - form.left, first),
-            p.x.strides[1],
-            weight + first,
-            plan.channels,
-            bias + first,
-            static_cast<C*>(p.y.data) + place_of_y(s, from, first),
-            p.y.strides[1]};
-        convolve_rows<C, Arch>(form, rows, to - from, count);
-        return;
-      }
+    const auto tiles = [&](std::int64_t from, std::int64_t to) {
       for (std::int64_t t = from; t < to; t += plan.tile_tokens) {
         for (std::int64_t d = first; d < first + count; d += plan.tile_channels) {
           convolve_tile(s, t, std::min(t + plan.tile_tokens, to), d,
                         std::min(plan.tile_channels, first + count - d), scratch);
         }
       }
+    };
+    const bool dense = p.x.type == p.y.type && p.x.strides[2] == 1 && p.y.strides[2] == 1 &&
+                       count >= w && form.taps <= plan.most_direct_taps;
+    if (!dense || in_one_tile(s)) {
+      tiles(begin, end);
+      return;
+    }
+    in_three_parts(s, begin, end, [&](std::int64_t from, std::int64_t to, bool inside) {
+      if (!inside) {
+        tiles(from, to);
+        return;
+      }
+      with_real_elements(p.y.data, p.y.type, [&]<class T>(T* y) {
+        // Double tensors have double sums, and only they where both are of one type.
+        if constexpr (std::is_same_v<T, double> == std::is_same_v<C, double>) {
+          const conv_rows<C, T> rows{
+              static_cast<const T*>(p.x.data) + place_of_x(s, from - form.left, first),
+              p.x.strides[1],
+              weight + first,
+              plan.channels,
+              bias + first,
+              y + place_of_y(s, from, first),
+              p.y.strides[1]};
+          convolve_rows<C, Arch>(form, rows, to - from, count);
+        }
+      });
     });
   }
 
   void convolve_tile(const conv1d_sequence& s, std::int64_t begin, std::int64_t end,
                      std::int64_t first, std::int64_t count, C* in) const noexcept {
+    conv_block<C> block = block_of(in, begin - form.left);
+    gather_rows<C, Arch>(p, s, end + form.taps - 1 - form.left, first, count, block);
     C* out = in + plan.in_elements;
-    constexpr std::int64_t step = plan_type::tile_channels;
-    gather_rows<C, Arch>(p, s, begin - form.left, end + form.taps - 1 - form.left, first, count, in,
-                         step);
-    const conv_rows<C> rows{in, step, weight + first, plan.channels, bias + first, out, step};
+    const conv_rows<C, C> rows{in,           block.step, weight + first, plan.channels,
+                               bias + first, out,        block.step};
     convolve_rows<C, Arch>(form, rows, end - begin, parts_of(count, w) * w);
-    for (std::int64_t t = begin; t < end; ++t, out += step) {
+    for (std::int64_t t = begin; t < end; ++t, out += block.step) {
       store_line<C, Arch>(out, p.y.data, p.y.type, place_of_y(s, t, first), p.y.strides[2], count);
+    }
+    if (in_one_tile(s)) {
+      block.rows = block.row(s.tokens - p.state_length());
+      block.begin = s.tokens - p.state_length();
+      conv1d_states<C, Arch>{p, s}.store(first, count, block, s.tokens);
     }
   }
 
@@ -244,13 +287,14 @@ struct conv1d_run {
       }
       const bool read = inside && n >= w && p.x.type == scalar_type_of<C> && p.x.strides[1] == 1;
       const bool written = n >= w && p.y.type == scalar_type_of<C> && p.y.strides[1] == 1;
-      const C* x = in;
+      const C* x = nullptr;
       if (read) {
         x = static_cast<const C*>(p.x.data) + place_of_x(s, from - form.left, d);
       } else {
         const std::int64_t gathered = n + form.taps - 1;
-        gather_times<C, Arch>(p, s, from - form.left, from - form.left + gathered, d, in);
-        std::fill_n(in + gathered, w, C(0));
+        C* line = gather_times<C, Arch>(p, s, from - form.left, from - form.left + gathered, d, in);
+        std::fill_n(line + gathered, w, C(0));
+        x = line;
       }
       C* y = written ? static_cast<C*>(p.y.data) + place_of_y(s, from, d) : out;
       convolve_times<C, Arch>(form, x, weight + d, plan.channels, bias[d], y, std::max(n, w));

@@ -28,27 +28,27 @@ SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> conv_activated(simd::vec<C, Arch> sum,
   return activation == conv_activation::silu ? sum * simd::logistic<C, Arch>(sum) : sum;
 }
 
-/// A row of channels for each token; the pointers are at the first channel.
-template <class C>
+/// A row of channels for each token, stored as T; the pointers are at the first channel.
+template <class C, class T>
 struct conv_rows {
-  const C* x;  // the first tap's row of the first output
+  const T* x;  // the first tap's row of the first output
   std::int64_t x_step;
   const C* weight;  // [taps][weight_step]
   std::int64_t weight_step;
   const C* bias;
-  C* y;
+  T* y;
   std::int64_t y_step;
 };
 
 /// Adds `Taps` taps from tap i on to the sums of `Tokens` neighbouring tokens. Each row is loaded
 /// once for all of them.
-template <int Tokens, int Taps, class C, class Arch>
-SEQMIX_ALWAYS_INLINE void add_taps(const conv_rows<C>& r, std::int64_t i, std::int64_t d,
+template <int Tokens, int Taps, class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE void add_taps(const conv_rows<C, T>& r, std::int64_t i, std::int64_t d,
                                    simd::vec<C, Arch> (&sum)[Tokens]) noexcept {
   using V = simd::vec<C, Arch>;
   V x[Tokens + Taps - 1];
   simd::unroll<Tokens + Taps - 1>([&](auto j) __attribute__((always_inline)) {
-    x[j] = V::load_unaligned(r.x + (i + j) * r.x_step + d);
+    x[j] = simd::load<C, Arch>(r.x + (i + j) * r.x_step + d);
   });
   simd::unroll<Taps>([&](auto k) __attribute__((always_inline)) {
     const V weight = V::load_unaligned(r.weight + (i + k) * r.weight_step + d);
@@ -60,8 +60,8 @@ SEQMIX_ALWAYS_INLINE void add_taps(const conv_rows<C>& r, std::int64_t i, std::i
 
 /// The outputs of `Tokens` tokens for `n` channels, at least a register of them: the last register
 /// ends with the last channel and may compute some once more.
-template <int Tokens, class C, class Arch>
-SEQMIX_ALWAYS_INLINE void conv_tokens(const conv_form& f, const conv_rows<C>& r,
+template <int Tokens, class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE void conv_tokens(const conv_form& f, const conv_rows<C, T>& r,
                                       std::int64_t n) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr std::int64_t w = simd::lanes<C, Arch>;
@@ -84,16 +84,16 @@ SEQMIX_ALWAYS_INLINE void conv_tokens(const conv_form& f, const conv_rows<C>& r,
     simd::unroll<Tokens>([&](auto j) __attribute__((always_inline)) {
       V y = conv_activated<C, Arch>(sum[j], f.activation);
       if (f.residual) {
-        y = y + V::load_unaligned(r.x + (f.left + j) * r.x_step + d);
+        y = y + simd::load<C, Arch>(r.x + (f.left + j) * r.x_step + d);
       }
-      y.store_unaligned(r.y + j * r.y_step + d);
+      simd::store<C, Arch>(y, r.y + j * r.y_step + d);
     });
   }
 }
 
 /// The same for any number of tokens.
-template <class C, class Arch>
-void convolve_rows(const conv_form& f, conv_rows<C> r, std::int64_t tokens,
+template <class C, class Arch, class T>
+void convolve_rows(const conv_form& f, conv_rows<C, T> r, std::int64_t tokens,
                    std::int64_t n) noexcept {
   constexpr std::int64_t together = 4;
   for (; tokens >= together; tokens -= together) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <seqmix/ops/causal_conv1d/inputs.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -17,37 +16,66 @@ struct conv1d_states {
   /// The entry of the final state that gets the input of time t.
   std::int64_t entry(std::int64_t t) const noexcept {
     const std::int64_t length = p.state_length();
-    return p.state_positions.given() ? (s.position + length + t) % length : length + t - s.tokens;
+    return p.state_positions.given() ? (s.position % length + length + t) % length
+                                     : length + t - s.tokens;
   }
 
   bool in_place() const noexcept {
     return p.initial_state.data == p.final_state.data && s.initial == s.final;
   }
 
-  /// Of channels [first, first + count); `rows` has room for as many rows of `step` elements.
-  void write(std::int64_t first, std::int64_t count, C* rows, std::int64_t row_count,
-             std::int64_t step) const noexcept {
-    const std::int64_t length = p.state_length();
-    const std::int64_t begin = s.tokens - length;
-    if (begin < 0 && !(in_place() && (p.state_positions.given() || s.tokens == 0))) {
+  /// Whether old inputs may go by way of C, to which a double state may be wider.
+  bool through_rows() const noexcept {
+    return s.tokens > 0 && (p.initial_state.type != scalar_type::f64 || std::is_same_v<C, double>);
+  }
+
+  /// Of channels [first, first + count), with `block` as room for some rows.
+  void write(std::int64_t first, std::int64_t count, conv_block<C> block,
+             std::int64_t rows) const noexcept {
+    const std::int64_t begin = s.tokens - p.state_length();
+    std::int64_t t = begin;
+    if (begin < 0 && !through_rows()) {
       for (std::int64_t d = first; d < first + count; ++d) {
         move_old(d, begin);
       }
+      t = 0;
     }
-    const auto& to = p.final_state.strides;
-    for (std::int64_t t = std::max<std::int64_t>(begin, 0); t < s.tokens; t += row_count) {
-      const std::int64_t n = std::min(row_count, s.tokens - t);
-      gather_rows<C, Arch>(p, s, t, t + n, first, count, rows, step);
-      for (std::int64_t i = 0; i < n; ++i) {
-        store_line<C, Arch>(rows + i * step, p.final_state.data, p.final_state.type,
-                            s.final * to[0] + first * to[1] + entry(t + i) * to[2], to[1], count);
-      }
+    // Ascending, so that an entry is read before it is written over.
+    for (; t < s.tokens; t += rows) {
+      block.begin = t;
+      const std::int64_t end = std::min(t + rows, s.tokens);
+      gather_rows<C, Arch>(p, s, end, first, count, block);
+      store(first, count, block, end);
     }
   }
 
-  /// What the sequence is too short to push out: the inputs of times [begin, 0), ascending, so that
-  /// an entry is read before it is written over. Not by way of C, which may be narrower.
+  /// The rows of times [block.begin, end), where a state ends with the last of them.
+  void store(std::int64_t first, std::int64_t count, const conv_block<C>& block,
+             std::int64_t end) const noexcept {
+    const auto& to = p.final_state.strides;
+    const std::int64_t length = p.state_length();
+    const std::int64_t state = s.final * to[0] + first * to[1];
+    if (end - block.begin == length && are_groups<C, Arch>(to[1], to[2], length, count)) {
+      group_rows<const C> rows{};
+      for (std::int64_t t = block.begin; t < end; ++t) {
+        rows[static_cast<std::size_t>(entry(t))] = block.row(t);
+      }
+      store_groups<C, Arch>(rows, p.final_state.data, p.final_state.type, state, length, count,
+                            block.flat, block.room);
+      return;
+    }
+    for (std::int64_t t = block.begin; t < end; ++t) {
+      store_line<C, Arch>(block.row(t), p.final_state.data, p.final_state.type,
+                          state + entry(t) * to[2], to[1], count);
+    }
+  }
+
+  /// What the sequence is too short to push out: the inputs of times [begin, 0), element by element
+  /// and ascending.
   void move_old(std::int64_t d, std::int64_t begin) const noexcept {
+    if (in_place() && (p.state_positions.given() || s.tokens == 0)) {
+      return;
+    }
     const auto& from = p.initial_state.strides;
     const auto& to = p.final_state.strides;
     for (std::int64_t t = begin; t < 0; ++t) {
