@@ -19,8 +19,10 @@ struct conv1d_plan {
   static constexpr std::int64_t w = simd::lanes<C, Arch>;
   // Rows in place may lie so that few of them fit in the first cache together.
   static constexpr std::int64_t most_direct_taps = 8;
+  static constexpr std::int64_t bytes_past_caches = 4 << 20;
 
   bool over_time;
+  bool past_caches;  // y is so large that it would push other things out of the caches
   // What is not read in place goes through a tile of this many tokens and channels.
   std::int64_t tile_tokens;
   std::int64_t tile_channels;
@@ -42,9 +44,10 @@ struct conv1d_plan {
     if (!ctx.pin.algorithm.empty()) {
       over_time = ctx.pin.algorithm == name(true);
     }
+    past_caches = p.y.size() * static_cast<std::int64_t>(sizeof(C)) >= bytes_past_caches;
     channels = parts_of(D, w) * w;
     tile_tokens = p.taps() > most_direct_taps ? 32 : 16;
-    tile_channels = p.taps() > most_direct_taps ? 64 : 256;
+    tile_channels = p.taps() > most_direct_taps ? 128 : 256;
     task_tokens = over_time ? 1024 : 64;
     const std::int64_t most = over_time ? 32 : 1024;
     const std::int64_t unit = over_time ? 1 : tile_channels;
@@ -221,6 +224,14 @@ struct conv1d_run {
     return s.batch * at[0] + (s.begin + t) * at[1] + d * at[2];
   }
 
+  /// Whether all rows of y from `row` on are whole aligned registers.
+  template <class T>
+  bool lies_in_registers(const T* row, std::int64_t count) const noexcept {
+    constexpr auto bytes = static_cast<std::int64_t>(sizeof(simd::vec<C, Arch>));
+    return count % w == 0 && reinterpret_cast<std::uintptr_t>(row) % bytes == 0 &&
+           p.y.strides[1] * static_cast<std::int64_t>(sizeof(T)) % bytes == 0;
+  }
+
   void convolve_channels(const conv1d_sequence& s, std::int64_t begin, std::int64_t end,
                          std::int64_t first, std::int64_t count, C* scratch) const noexcept {
     const auto tiles = [&](std::int64_t from, std::int64_t to) {
@@ -252,8 +263,13 @@ struct conv1d_run {
               plan.channels,
               bias + first,
               y + place_of_y(s, from, first),
-              p.y.strides[1]};
+              p.y.strides[1],
+              true,
+              plan.past_caches && lies_in_registers(y + place_of_y(s, from, first), count)};
           convolve_rows<C, Arch>(form, rows, to - from, count);
+          if (rows.past_caches) {
+            simd::finish_streams();
+          }
         }
       });
     });
@@ -264,8 +280,8 @@ struct conv1d_run {
     conv_block<C> block = block_of(in, begin - form.left);
     gather_rows<C, Arch>(p, s, end + form.taps - 1 - form.left, first, count, block);
     C* out = in + plan.in_elements;
-    const conv_rows<C, C> rows{in,           block.step, weight + first, plan.channels,
-                               bias + first, out,        block.step};
+    const conv_rows<C, C> rows{in,  block.step, weight + first, plan.channels, bias + first,
+                               out, block.step, false,          false};
     convolve_rows<C, Arch>(form, rows, end - begin, parts_of(count, w) * w);
     for (std::int64_t t = begin; t < end; ++t, out += block.step) {
       store_line<C, Arch>(out, p.y.data, p.y.type, place_of_y(s, t, first), p.y.strides[2], count);

@@ -3,7 +3,8 @@
 
 #include <cstdint>
 #include <seqmix/ops/causal_conv1d/options.hpp>
-#include <seqmix/simd/math.hpp>
+#include <seqmix/simd/silu.hpp>
+#include <seqmix/simd/stream.hpp>
 #include <seqmix/simd/tile.hpp>
 
 // The sums, on elements of the compute type that lie densely along one axis. Each output is one
@@ -22,12 +23,6 @@ struct conv_form {
   bool residual;
 };
 
-template <class C, class Arch>
-SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> conv_activated(simd::vec<C, Arch> sum,
-                                                       conv_activation activation) noexcept {
-  return activation == conv_activation::silu ? sum * simd::logistic<C, Arch>(sum) : sum;
-}
-
 /// A row of channels for each token, stored as T; the pointers are at the first channel.
 template <class C, class T>
 struct conv_rows {
@@ -38,6 +33,8 @@ struct conv_rows {
   const C* bias;
   T* y;
   std::int64_t y_step;
+  bool in_memory;    // x is no scratch: rows are asked for ahead of their use
+  bool past_caches;  // y is aligned for that
 };
 
 /// Adds `Taps` taps from tap i on to the sums of `Tokens` neighbouring tokens. Each row is loaded
@@ -59,52 +56,81 @@ SEQMIX_ALWAYS_INLINE void add_taps(const conv_rows<C, T>& r, std::int64_t i, std
 }
 
 /// The outputs of `Tokens` tokens for `n` channels, at least a register of them: the last register
-/// ends with the last channel and may compute some once more.
-template <int Tokens, class C, class Arch, class T>
-SEQMIX_ALWAYS_INLINE void conv_tokens(const conv_form& f, const conv_rows<C, T>& r,
-                                      std::int64_t n) noexcept {
+/// ends with the last channel and may compute some once more. `Taps` is their number, or 0.
+/// `ask_ahead`: as many tokens follow.
+template <int Tokens, int Taps, class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE void conv_tokens(const conv_form& f, const conv_rows<C, T>& r, std::int64_t n,
+                                      bool ask_ahead) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr std::int64_t w = simd::lanes<C, Arch>;
   for (std::int64_t next = 0; next < n; next += w) {
     const std::int64_t d = next + w <= n ? next : n - w;
+    if (ask_ahead) {
+      simd::unroll<Tokens>([&](auto j) __attribute__((always_inline)) {
+        __builtin_prefetch(r.x + (f.taps - 1 + Tokens + j) * r.x_step + d);
+      });
+    }
     V sum[Tokens];
     simd::unroll<Tokens>(
         [&](auto j) __attribute__((always_inline)) { sum[j] = V::load_unaligned(r.bias + d); });
-    std::int64_t i = 0;
-    for (; i + 4 <= f.taps; i += 4) {
-      add_taps<Tokens, 4, C, Arch>(r, i, d, sum);
+    if constexpr (Taps > 0) {
+      add_taps<Tokens, Taps, C, Arch>(r, 0, d, sum);
+    } else {
+      std::int64_t i = 0;
+      for (; i + 4 <= f.taps; i += 4) {
+        add_taps<Tokens, 4, C, Arch>(r, i, d, sum);
+      }
+      for (; i < f.taps; ++i) {
+        add_taps<Tokens, 1, C, Arch>(r, i, d, sum);
+      }
     }
-    if (f.taps - i >= 2) {
-      add_taps<Tokens, 2, C, Arch>(r, i, d, sum);
-      i += 2;
+    if (f.activation == conv_activation::silu) {
+      simd::unroll<Tokens>(
+          [&](auto j) __attribute__((always_inline)) { sum[j] = simd::silu<C, Arch>(sum[j]); });
     }
-    if (i < f.taps) {
-      add_taps<Tokens, 1, C, Arch>(r, i, d, sum);
+    if (f.residual) {
+      simd::unroll<Tokens>([&](auto j) __attribute__((always_inline)) {
+        sum[j] = sum[j] + simd::load<C, Arch>(r.x + (f.left + j) * r.x_step + d);
+      });
+    }
+    if constexpr (std::is_same_v<T, C>) {
+      if (r.past_caches) {
+        simd::unroll<Tokens>([&](auto j) __attribute__((always_inline)) {
+          simd::stream<C, Arch>(sum[j], r.y + j * r.y_step + d);
+        });
+        continue;
+      }
     }
     simd::unroll<Tokens>([&](auto j) __attribute__((always_inline)) {
-      V y = conv_activated<C, Arch>(sum[j], f.activation);
-      if (f.residual) {
-        y = y + simd::load<C, Arch>(r.x + (f.left + j) * r.x_step + d);
-      }
-      simd::store<C, Arch>(y, r.y + j * r.y_step + d);
+      simd::store<C, Arch>(sum[j], r.y + j * r.y_step + d);
     });
   }
 }
 
 /// The same for any number of tokens.
-template <class C, class Arch, class T>
-void convolve_rows(const conv_form& f, conv_rows<C, T> r, std::int64_t tokens,
-                   std::int64_t n) noexcept {
+template <int Taps, class C, class Arch, class T>
+void convolve_rows_with(const conv_form& f, conv_rows<C, T> r, std::int64_t tokens,
+                        std::int64_t n) noexcept {
   constexpr std::int64_t together = 4;
   for (; tokens >= together; tokens -= together) {
-    conv_tokens<together, C, Arch>(f, r, n);
+    conv_tokens<together, Taps, C, Arch>(f, r, n, r.in_memory && tokens >= 2 * together);
     r.x += together * r.x_step;
     r.y += together * r.y_step;
   }
   for (; tokens > 0; --tokens) {
-    conv_tokens<1, C, Arch>(f, r, n);
+    conv_tokens<1, Taps, C, Arch>(f, r, n, false);
     r.x += r.x_step;
     r.y += r.y_step;
+  }
+}
+
+template <class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE void convolve_rows(const conv_form& f, const conv_rows<C, T>& r,
+                                        std::int64_t tokens, std::int64_t n) noexcept {
+  if (f.taps == 4) {
+    convolve_rows_with<4, C, Arch>(f, r, tokens, n);
+  } else {
+    convolve_rows_with<0, C, Arch>(f, r, tokens, n);
   }
 }
 
@@ -122,13 +148,17 @@ SEQMIX_ALWAYS_INLINE void conv_times(const conv_form& f, const C* x, const C* we
       sum[j] = simd::fma(tap, V::load_unaligned(x + i + j * w), sum[j]);
     });
   }
-  simd::unroll<Registers>([&](auto j) __attribute__((always_inline)) {
-    V out = conv_activated<C, Arch>(sum[j], f.activation);
-    if (f.residual) {
-      out = out + V::load_unaligned(x + f.left + j * w);
-    }
-    out.store_unaligned(y + j * w);
-  });
+  if (f.activation == conv_activation::silu) {
+    simd::unroll<Registers>(
+        [&](auto j) __attribute__((always_inline)) { sum[j] = simd::silu<C, Arch>(sum[j]); });
+  }
+  if (f.residual) {
+    simd::unroll<Registers>([&](auto j) __attribute__((always_inline)) {
+      sum[j] = sum[j] + V::load_unaligned(x + f.left + j * w);
+    });
+  }
+  simd::unroll<Registers>(
+      [&](auto j) __attribute__((always_inline)) { sum[j].store_unaligned(y + j * w); });
 }
 
 /// The same for any number of tokens, at least a register of them.
