@@ -11,7 +11,8 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-constexpr std::int64_t parts_of(std::int64_t whole, std::int64_t part) noexcept {
+SEQMIX_ALWAYS_INLINE constexpr std::int64_t parts_of(std::int64_t whole,
+                                                     std::int64_t part) noexcept {
   return (whole + part - 1) / part;
 }
 
