@@ -211,3 +211,33 @@ TEST_CASE("updates of a pool touch the entries of their sequences only", "[causa
   CHECK(std::vector<float>(y.begin() + D, y.begin() + 2 * D) ==
         std::vector<float>(static_cast<std::size_t>(D), -7.0f));
 }
+
+TEST_CASE("single tokens with dense states agree with the definition", "[causal_conv1d]") {
+  using enum scalar_type;
+  for (const std::int64_t W : {2, 3, 4, 5, 6}) {
+    for (const auto& types :
+         {std::pair{f32, f32}, std::pair{bf16, bf16}, std::pair{f16, f16}, std::pair{bf16, f32},
+          std::pair{f64, f64}, std::pair{f32, bf16}, std::pair{f32, f64}}) {
+      for (const conv_state state :
+           {conv_state::both, conv_state::in_place, conv_state::slots, conv_state::elsewhere}) {
+        for (const bool packed : {false, true}) {
+          conv_case c{.B = packed ? 1 : 5, .T = packed ? 3 : 1, .D = 45, .W = W, .state = state};
+          if (packed) {
+            c.offsets = {0, 1, 1, 2, 3};
+          }
+          c.activation = W % 2 == 0 ? conv_activation::silu : conv_activation::none;
+          c.bias = true;
+          c.residual = W > 3;
+          c.x_type = c.y_type = types.first;
+          c.initial_type = c.final_type = types.second;
+          const conv_problem before(c);
+          conv_problem p = before;
+          pool_executor pool(2, 5);
+          p.run({.executor = pool});
+          CAPTURE(c);
+          CHECK(p.verify(before) == "");
+        }
+      }
+    }
+  }
+}

@@ -4,9 +4,8 @@
 #include <array>
 #include <seqmix/core/workspace.hpp>
 #include <seqmix/dispatch/oracle.hpp>
-#include <seqmix/ops/causal_conv1d/lines.hpp>
 #include <seqmix/ops/causal_conv1d/naive.hpp>
-#include <seqmix/ops/causal_conv1d/states.hpp>
+#include <seqmix/ops/causal_conv1d/step.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -172,6 +171,13 @@ struct conv1d_run {
       if (plan.over_time) {
         for (std::int64_t d = first; d < first + count; ++d) {
           convolve_channel(s, from, to, d, in_of(id));
+        }
+      } else if (is_conv_step<C>(p, s)) {
+        const std::int64_t whole = count / w * w;
+        convolve_single<C, Arch>(p, s, form, weight, plan.channels, bias, place_of_x(s, 0, first),
+                                 place_of_y(s, 0, first), first, whole);
+        if (whole < count) {
+          convolve_tile(s, 0, 1, first + whole, count - whole, in_of(id));
         }
       } else {
         convolve_channels(s, from, to, first, count, in_of(id));
