@@ -10,9 +10,11 @@
 #include <seqmix/ops/features/features.hpp>
 #include <seqmix/ops/gated_delta_rule/gated_delta_rule.hpp>
 #include <seqmix/ops/gated_linear_attention/gated_linear_attention.hpp>
+#include <seqmix/ops/hydra/hydra.hpp>
 #include <seqmix/ops/kda/kda.hpp>
 #include <seqmix/ops/lightning_attention/lightning_attention.hpp>
 #include <seqmix/ops/linear_attention/linear_attention.hpp>
+#include <seqmix/ops/matrix_recurrence/bidirectional.hpp>
 #include <seqmix/ops/merge_attention/merge_attention.hpp>
 #include <seqmix/ops/output_norm/output_norm.hpp>
 #include <seqmix/ops/retention/retention.hpp>
@@ -27,3 +29,4 @@
 #include <seqmix/ops/softmax_attention/relative_position.hpp>
 #include <seqmix/ops/softmax_attention/sink_window_cache.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>
+#include <seqmix/ops/ssd/ssd.hpp>

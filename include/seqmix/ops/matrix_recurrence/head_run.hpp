@@ -2,6 +2,7 @@
 #pragma once
 
 #include <seqmix/ops/matrix_recurrence/head_state.hpp>
+#include <seqmix/ops/matrix_recurrence/outputs.hpp>
 #include <seqmix/ops/matrix_recurrence/plan.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -227,8 +228,15 @@ class head_run {
 
   void emit(std::int64_t first, std::int64_t count) const noexcept {
     const std::int64_t last = end * plan.columns();
-    store_outputs<C, Arch>(p, s, hv, first, count, begin * plan.columns(),
-                           last < p.value_dim() ? last : p.value_dim(), rows);
+    output_block<C, Arch>{p,
+                          s,
+                          hv,
+                          first,
+                          count,
+                          begin * plan.columns(),
+                          last < p.value_dim() ? last : p.value_dim(),
+                          rows}
+        .store();
   }
 
   void keep(const any_out<4>& states, std::int64_t entry) const noexcept {

@@ -20,6 +20,18 @@ enum class state_update {
   general,  ///< b (a^T S)^T, which reads the state before its decay
 };
 
+/// Time steps of a state-space model, in place of a gate's logarithms x: a token's step is
+/// dt = softplus(x + bias), or x + bias, within limits. It multiplies the token's value, and
+/// e^(rate dt) the state.
+struct time_steps {
+  bool given = false;
+  head_parameter rate{};
+  head_parameter bias{};
+  bool softplus = false;
+  double least = 0;
+  double most = 0;
+};
+
 /// The descriptor of one call of an operator with a matrix state:
 ///
 ///     S_t = D_t S_(t-1) + update + k_t v_t^T,   o_t = scale S_t^T q_t
@@ -36,6 +48,7 @@ struct matrix_recurrence_problem {
   any_view<4> gate;        // [B, T, HV, 1 or K]
   gate_form gates;         // what they say of the decay
   double gate_factor = 1;  // of logarithms
+  time_steps steps;        // in place of `gates`
   bool retention = false;  // there is no gate: the decay of head h is 1 - 2^(-5 - h)
   any_view<4> beta;        // [B, T, HV, 1 or V], of delta
   beta_encoding betas = beta_encoding::plain;
@@ -66,6 +79,13 @@ struct matrix_recurrence_problem {
   any_view<3> initial_normaliser;
   any_out<3> final_normaliser;
 
+  // What becomes of an output o: ((o or 0, + what is there) + (skip + token_skip) v) silu(z).
+  bool accumulate = false;
+  bool shift_outputs = false;
+  any_view<4> skip;        // [B, T, HV, 1 or V]
+  any_view<4> token_skip;  // [B, T, HV, 1]
+  any_view<4> z;           // [B, T, HV, V]
+
   double scale = 1;
   head_map heads = head_map::grouped;
   scan_direction direction = scan_direction::forward;
@@ -79,6 +99,10 @@ struct matrix_recurrence_problem {
     return feature_dim > 0 ? feature_dim : q.extents[3];
   }
   constexpr bool has_features() const noexcept { return feature_dim > 0; }
+  /// Outputs are more than what the state is read as.
+  constexpr bool finishes_outputs() const noexcept {
+    return accumulate || shift_outputs || skip.given() || token_skip.given() || z.given();
+  }
   constexpr std::int64_t value_dim() const noexcept { return v.extents[3]; }
   /// The query and key head of a value head.
   constexpr std::int64_t key_head(std::int64_t hv) const noexcept {
