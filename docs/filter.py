@@ -144,6 +144,8 @@ GROUPS = [
     ("include/seqmix/ops/merge_attention/", "merge_attention"),
     ("include/seqmix/ops/rope/", "rope"),
     ("include/seqmix/ops/output_norm/", "output_norm"),
+    ("include/seqmix/ops/causal_conv1d/", "causal_conv1d"),
+    ("include/seqmix/ops/depthwise_conv1d/", "depthwise_conv1d"),
     ("include/seqmix/ops/features/", "features"),
     ("include/seqmix/common/feature", "features"),
     ("include/seqmix/ops/linear_attention/", "linear_attention"),

@@ -3,7 +3,9 @@
 
 // Everything but the opt-in headers: <seqmix/openmp.hpp> and <seqmix/interop/...>.
 #include <seqmix/core/version.hpp>
+#include <seqmix/ops/causal_conv1d/causal_conv1d.hpp>
 #include <seqmix/ops/delta_rule/delta_rule.hpp>
+#include <seqmix/ops/depthwise_conv1d/depthwise_conv1d.hpp>
 #include <seqmix/ops/dplr_delta_rule/dplr_delta_rule.hpp>
 #include <seqmix/ops/features/features.hpp>
 #include <seqmix/ops/gated_delta_rule/gated_delta_rule.hpp>
