@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of the selective scan, which scan_kernels.cpp compiles once for all tests.
+#pragma once
+
+#include <seqmix/ops/selective_scan/selective_scan.hpp>
+
+// clang-format off
+#define SEQMIX_TEST_SCAN_KERNELS(EXTERN)                                          \
+  EXTERN template struct selective_scan_cpu<float, simd::default_arch, false>;    \
+  EXTERN template struct selective_scan_cpu<float, simd::default_arch, true>;     \
+  EXTERN template struct selective_scan_cpu<double, simd::default_arch, false>;   \
+  EXTERN template struct selective_scan_cpu<double, simd::default_arch, true>
+// clang-format on
+
+#ifndef SEQMIX_TEST_COMPILES_KERNELS
+SEQMIX_BEGIN_NAMESPACE
+namespace detail {
+SEQMIX_TEST_SCAN_KERNELS(extern);
+}  // namespace detail
+SEQMIX_END_NAMESPACE
+#endif
