@@ -6,7 +6,7 @@
 
 #include "support/catch.hpp"
 #include "support/errors.hpp"
-#include "support/scan_kernels.hpp"
+#include "support/kernels/selective_scan.hpp"
 
 using seqmix::device;
 using seqmix::device_kind;

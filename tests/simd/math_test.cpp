@@ -16,8 +16,8 @@ namespace {
 
 using arch = seqmix::simd::default_arch;
 
-template <class C>
-std::vector<C> exp2_of(const std::vector<C>& x) {
+template <class C, class F>
+std::vector<C> mapped(const std::vector<C>& x, F&& f) {
   constexpr int w = seqmix::simd::lanes<C, arch>;
   std::vector<C> y(x.size());
   for (std::size_t i = 0; i < x.size(); i += w) {
@@ -25,10 +25,15 @@ std::vector<C> exp2_of(const std::vector<C>& x) {
     const auto n = std::min<std::size_t>(w, x.size() - i);
     std::copy_n(x.data() + i, n, lane);
     const auto in = seqmix::simd::vec<C, arch>::load_aligned(lane);
-    seqmix::simd::exp2<C, arch>(in).store_aligned(lane);
+    f(in).store_aligned(lane);
     std::copy_n(lane, n, y.data() + i);
   }
   return y;
+}
+
+template <class C>
+std::vector<C> exp2_of(const std::vector<C>& x) {
+  return mapped(x, [](auto v) { return seqmix::simd::exp2<C, arch>(v); });
 }
 
 template <class C>
@@ -145,6 +150,62 @@ TEST_CASE("exp2 in double is accurate to 4e-16") {
 TEST_CASE("exp2 of special values and of integers") {
   check_specials<float>();
   check_specials<double>();
+}
+
+namespace {
+
+/// The largest relative error, in units of the type's epsilon.
+template <class C, class F>
+double worst_ulps(const std::vector<C>& x, F&& f, long double (*reference)(long double)) {
+  const std::vector<C> y = mapped(x, f);
+  long double worst = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const long double want = reference(static_cast<long double>(x[i]));
+    worst = std::max(worst, std::fabs(static_cast<long double>(y[i]) - want) / want);
+  }
+  return static_cast<double>(worst / static_cast<long double>(std::numeric_limits<C>::epsilon()));
+}
+
+template <class C>
+void check_exp(C least, C most) {
+  using V = seqmix::simd::vec<C, arch>;
+  const auto exp = [](V v) { return seqmix::simd::exp<C, arch>(v); };
+  const auto exp2 = [](V v) { return seqmix::simd::precise_exp2<C, arch>(v); };
+  CHECK(worst_ulps(sweep<C>(least, most), exp,
+                   [](long double v) -> long double { return std::exp(v); }) <= 1);
+  const int least_power = std::numeric_limits<C>::min_exponent;
+  const int most_power = std::numeric_limits<C>::max_exponent - 1;
+  CHECK(worst_ulps(sweep<C>(static_cast<C>(least_power), static_cast<C>(most_power)), exp2,
+                   [](long double v) -> long double { return std::exp2(v); }) <= 1);
+  constexpr C inf = std::numeric_limits<C>::infinity();
+  constexpr C nan = std::numeric_limits<C>::quiet_NaN();
+  for (const bool natural : {true, false}) {
+    const auto of = [&](C v) {
+      return natural ? mapped(std::vector<C>{v}, exp)[0] : mapped(std::vector<C>{v}, exp2)[0];
+    };
+    CAPTURE(natural);
+    CHECK(of(C(0)) == C(1));
+    CHECK(of(C(-0.0)) == C(1));
+    CHECK(of(-inf) == C(0));
+    CHECK(of(inf) == inf);
+    CHECK(of(std::numeric_limits<C>::max()) == inf);
+    CHECK(of(std::numeric_limits<C>::lowest()) == C(0));
+    CHECK(of(static_cast<C>(2 * most_power)) == inf);
+    CHECK(of(static_cast<C>(2 * least_power)) == C(0));
+    CHECK(std::isnan(of(nan)));
+    CHECK(std::isnan(of(-nan)));
+  }
+  for (int n = least_power; n <= most_power; ++n) {
+    REQUIRE(mapped(std::vector<C>{static_cast<C>(n)}, exp2)[0] == std::ldexp(C(1), n));
+  }
+  CHECK(mapped(std::vector<C>{static_cast<C>(most_power + 1)}, exp2)[0] == inf);
+}
+
+}  // namespace
+
+TEST_CASE("exp and precise_exp2 are within an ulp, to both ends of the range") {
+  check_exp<float>(-86.9f, 88.72f);
+  check_exp<double>(-708.0, 709.78);
 }
 
 TEST_CASE("a NaN in one lane stays in its lane") {

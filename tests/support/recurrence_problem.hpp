@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "pool.hpp"
-#include "recurrence_kernels.hpp"
 #include "tensor.hpp"
 #include "tolerance.hpp"
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "pool.hpp"
-#include "scan_kernels.hpp"
+#include "kernels/selective_scan.hpp"
 #include "tensor.hpp"
 #include "tolerance.hpp"
 

@@ -109,7 +109,7 @@ struct feature_row {
       V y = v;
       switch (f.map) {
         case feature_map::elu_plus_1:
-          y = xsimd::select(v < zero, xsimd::exp(zero - xsimd::abs(v)), v + one);
+          y = xsimd::select(v < zero, simd::exp<C, Arch>(zero - xsimd::abs(v)), v + one);
           break;
         case feature_map::relu:
           y = positive(v);
@@ -124,7 +124,7 @@ struct feature_row {
           y = simd::logistic<C, Arch>(v);
           break;
         case feature_map::exponential:
-          y = xsimd::exp(v);
+          y = simd::exp<C, Arch>(v);
           break;
         case feature_map::sign:
           y = sign(v);
@@ -155,7 +155,7 @@ struct feature_row {
     const std::int64_t all = padded<C, Arch>(count);
     V sums(C(0));
     over(row, all, [&](V v) __attribute__((always_inline)) {
-      const V e = xsimd::exp(v - m);
+      const V e = simd::exp<C, Arch>(v - m);
       sums = sums + e;
       return e;
     });
@@ -203,7 +203,7 @@ struct feature_row {
       softmax(out, 2 * half);
     } else {
       pad(2 * half);
-      over(out, width, [](V v) { return xsimd::exp(v); });
+      over(out, width, [](V v) { return simd::exp<C, Arch>(v); });
     }
   }
 
@@ -237,8 +237,9 @@ struct feature_row {
                                                 : squares / 2;
     pad(count);
     const V factor(static_cast<C>(1 / std::sqrt(static_cast<double>(count))));
-    over(out, width,
-         [&](V v) __attribute__((always_inline)) { return factor * xsimd::exp(v - V(shift)); });
+    over(out, width, [&](V v) __attribute__((always_inline)) {
+      return factor * simd::exp<C, Arch>(v - V(shift));
+    });
   }
 
   void kernel_hash(std::int64_t hashes) const noexcept {

@@ -111,7 +111,9 @@ void decode_gates(const gate_form& form, const C* rate, const C* bias, C* owed, 
   const auto over_row = [&](auto&& f) __attribute__((always_inline)) {
     for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
       const V g = f(V::load_aligned(row + i), i);
-      settled_factor<C, Arch>(g, [&] { return xsimd::exp(g); }, owed + i).store_aligned(row + i);
+      settled_factor<C, Arch>(
+          g, [&] { return simd::exp<C, Arch>(g); }, owed + i)
+          .store_aligned(row + i);
     }
   };
   switch (form.encoding) {
@@ -119,7 +121,9 @@ void decode_gates(const gate_form& form, const C* rate, const C* bias, C* owed, 
       for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
         const V x = V::load_aligned(row + i);
         const V g = x * V(C(0.6931471805599453));
-        settled_factor<C, Arch>(g, [&] { return xsimd::exp2(x); }, owed + i).store_aligned(row + i);
+        settled_factor<C, Arch>(
+            g, [&] { return simd::precise_exp2<C, Arch>(x); }, owed + i)
+            .store_aligned(row + i);
       }
       return;
     case gate_encoding::linear:
@@ -135,7 +139,7 @@ void decode_gates(const gate_form& form, const C* rate, const C* bias, C* owed, 
         return constant * simd::logistic<C, Arch>(y);
       });
     case gate_encoding::exponential:
-      return over_row([&](V x, std::int64_t) { return zero - xsimd::exp(x); });
+      return over_row([&](V x, std::int64_t) { return zero - simd::exp<C, Arch>(x); });
     case gate_encoding::logsigmoid:
       return over_row(
           [&](V x, std::int64_t) { return (zero - simd::softplus<C, Arch>(zero - x)) / constant; });

@@ -35,7 +35,11 @@ class head_run {
       chunk_ = chunk_rows<C, Arch>(layout, p, rows.values, plan.block);
     }
     state = layout.take<C>(plan.state_elements(p));
-    forget_decays();
+    const std::int64_t decays = Decay == state_decay::per_key ? rows.keys : 1;
+    for (std::int64_t i = 0; i < decays; ++i) {
+      rows.pending[i] = C(1);
+      rows.owed[i] = C(0);
+    }
     if (p.normalise) {
       load_normaliser(p, s, hv, rows);
     }
@@ -118,14 +122,6 @@ class head_run {
     }
   }
 
-  void forget_decays() noexcept {
-    const std::int64_t n = Decay == state_decay::per_key ? rows.keys : 1;
-    for (std::int64_t i = 0; i < n; ++i) {
-      rows.pending[i] = C(1);
-      rows.owed[i] = C(0);
-    }
-  }
-
   pending_decay<C> pending() const noexcept {
     return {Decay == state_decay::none ? nullptr : rows.pending, Decay == state_decay::per_key};
   }
@@ -199,6 +195,7 @@ class head_run {
       first = last;
     }
   }
+
   /// The ends of a tile's way that lie in the caller's memory as the recurrence would have them.
   tile_path<C> path_of(const tile_of_state<C>& t) const noexcept {
     tile_path<C> path;

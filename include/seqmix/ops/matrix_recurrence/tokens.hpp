@@ -76,19 +76,8 @@ struct token_rows {
 template <class C, class Arch>
 void load_any_row(const any_view<4>& x, std::int64_t at, std::int64_t width, C* out,
                   C factor) noexcept {
-  using V = simd::vec<C, Arch>;
-  constexpr std::int64_t w = simd::lanes<C, Arch>;
-  const std::int64_t n = x.extents[3];
-  const std::int64_t step = x.strides[3];
-  const V f(factor);
   with_real_elements(x.data, x.type, [&](const auto* data) __attribute__((always_inline)) {
-    const std::int64_t whole = step == 1 ? n / w * w : 0;
-    for (std::int64_t i = 0; i < whole; i += w) {
-      (simd::load<C, Arch>(data + at + i) * f).store_aligned(out + i);
-    }
-    for (std::int64_t i = whole; i < width; i += w) {
-      (simd::load_strided<C, Arch>(data + at, step, i, n) * f).store_aligned(out + i);
-    }
+    simd::load_row<C, Arch>(data + at, x.strides[3], 0, x.extents[3], factor, out, width);
   });
 }
 
@@ -111,18 +100,19 @@ SEQMIX_ALWAYS_INLINE void load_token_row(const any_view<4>& x, std::int64_t batc
   }
 }
 
-/// Asks for a row ahead of its use, where those of one head lie so far apart that no hardware looks
-/// for them.
+/// Whether the rows of one head lie so far apart that no hardware looks for them.
+SEQMIX_ALWAYS_INLINE bool rows_lie_apart(const any_view<4>& x) noexcept {
+  const std::int64_t step = x.strides[1] * static_cast<std::int64_t>(size_of(x.type));
+  return x.given() && (step <= -4096 || step >= 4096);
+}
+
+/// Asks for a row ahead of its use.
 SEQMIX_ALWAYS_INLINE void prefetch_token_row(const any_view<4>& x, std::int64_t batch,
                                              std::int64_t place, std::int64_t head) noexcept {
-  if (!x.given()) {
+  if (!rows_lie_apart(x)) {
     return;
   }
   const auto width = static_cast<std::int64_t>(size_of(x.type));
-  const std::int64_t step = x.strides[1] * width;
-  if (step > -4096 && step < 4096) {
-    return;
-  }
   const auto* row = static_cast<const std::byte*>(x.data) +
                     width * (batch * x.strides[0] + place * x.strides[1] + head * x.strides[2]);
   for (std::int64_t i = 0; i < x.extents[3] * width; i += 64) {
@@ -310,9 +300,13 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
   if (p.decay == state_decay::per_key && has_head_parameters(p.gates.encoding)) {
     load_head_parameters<C, Arch>(p.gates, hv, p.key_dim(), rows.rate, rows.bias);
   }
+  bool apart = false;
+  for (const any_view<4>* x : {&p.q, &p.k, &p.v, &p.gate, &p.beta, &p.a, &p.b}) {
+    apart = apart || rows_lie_apart(*x);
+  }
   for (std::int64_t t = 0; t < count; ++t) {
     constexpr std::int64_t ahead = 6;
-    if (first + t + ahead < s.tokens) {
+    if (apart && first + t + ahead < s.tokens) {
       prefetch_token(p, s.batch, s.place(first + t + ahead), hv);
     }
     const token_loader<C, Arch> token{p, rows, hv, s.batch, s.place(first + t), t};
@@ -335,16 +329,13 @@ template <class C, class Arch>
 void store_outputs(const matrix_recurrence_problem& p, const recurrence_sequence& s,
                    std::int64_t hv, std::int64_t first, std::int64_t count, std::int64_t begin,
                    std::int64_t end, const token_rows<C, Arch>& rows) noexcept {
-  using V = simd::vec<C, Arch>;
   with_real_elements(p.o.data, p.o.type, [&](auto* out) __attribute__((always_inline)) {
     for (std::int64_t t = 0; t < count; ++t) {
       const std::int64_t at =
           s.batch * p.o.strides[0] + s.place(first + t) * p.o.strides[1] + hv * p.o.strides[2];
-      const V factor(p.normalise ? rows.factor[t] : C(1));
-      for (std::int64_t i = begin; i < end; i += simd::lanes<C, Arch>) {
-        simd::store_strided<C, Arch>(V::load_aligned(rows.o + t * rows.values + i) * factor,
-                                     out + at, p.o.strides[3], i, end);
-      }
+      const C factor = p.normalise ? rows.factor[t] : C(1);
+      simd::store_row<C, Arch>(rows.o + t * rows.values + begin, factor, out + at, p.o.strides[3],
+                               begin, end, end - begin);
     }
   });
 }

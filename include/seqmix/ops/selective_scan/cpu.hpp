@@ -193,7 +193,7 @@ class scan_run {
         for (std::int64_t c = 0; c < channels_; c += lanes) {
           C* y = rows_.y + t * scan_channels + c;
           const V z = V::load_aligned(rows_.dt + t * scan_channels + c);
-          (V::load_aligned(y) * scan_silu<C, Arch>(z)).store_aligned(y);
+          (V::load_aligned(y) * (z * simd::logistic<C, Arch>(z))).store_aligned(y);
         }
       }
     }

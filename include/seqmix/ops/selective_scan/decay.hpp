@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <seqmix/simd/math.hpp>
 #include <seqmix/simd/tile.hpp>
 
 // Exponentials of a scan. A decay e^x near 1 must not be rounded to a number near 1: over the many
@@ -29,8 +30,6 @@ struct scan_constants<float> {
                                      0x1.ebfa4ep-3f, 0x1.62e42ep-1f};
   static constexpr float rounder = 0x1.8p23f;
   static constexpr float bias = 127;
-  static constexpr float log2e = 0x1.715476p+0f;
-  static constexpr float log2e_rest = 0x1.4ae0cp-26f;
   /// (atanh(s) / s - 1) / s^2 in powers of s^2 up to 1/9.
   static constexpr float atanh[] = {0x1.1ed7bep-3f, 0x1.1ebd0ep-3f, 0x1.99d208p-3f, 0x1.555502p-2f};
   /// sin(pi r) / r and (cos(pi r) - 1) / r^2 in powers of r^2 up to 1/4.
@@ -51,8 +50,6 @@ struct scan_constants<double> {
       0x1.c6b08d7048f31p-5,  0x1.ebfbdff82c598p-3,  0x1.62e42fefa39f3p-1};
   static constexpr double rounder = 0x1.8p52;
   static constexpr double bias = 1023;
-  static constexpr double log2e = 0x1.71547652b82fep+0;
-  static constexpr double log2e_rest = 0x1.777d0ffda0d24p-56;
   static constexpr double atanh[] = {1.0 / 35, 1.0 / 33, 1.0 / 31, 1.0 / 29, 1.0 / 27, 1.0 / 25,
                                      1.0 / 23, 1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
                                      1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3};
@@ -91,11 +88,10 @@ SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> scan_polynomial(const C (&factors)[N],
   return y;
 }
 
-/// 2^(x rate + x rest).
+/// 2^(x rate).
 template <decay_range Range, class C, class Arch>
 SEQMIX_ALWAYS_INLINE decay_pair<simd::vec<C, Arch>> decay(simd::vec<C, Arch> x,
-                                                          simd::vec<C, Arch> rate,
-                                                          const C* rest = nullptr) noexcept {
+                                                          simd::vec<C, Arch> rate) noexcept {
   using constants = scan_constants<C>;
   using V = simd::vec<C, Arch>;
   decay_pair<V> d;
@@ -112,9 +108,6 @@ SEQMIX_ALWAYS_INLINE decay_pair<simd::vec<C, Arch>> decay(simd::vec<C, Arch> x,
       shifted = xsimd::min(V(constants::rounder + 2 * constants::bias), shifted);
     }
     r = simd::fma(x, rate, rounder - shifted);
-    if (rest != nullptr) {
-      r = simd::fma(x, V(*rest), r);
-    }
     if constexpr (Range == decay_range::any) {
       r = xsimd::min(V(C(0.5)), xsimd::max(V(C(-0.5)), r));
     }
@@ -125,34 +118,17 @@ SEQMIX_ALWAYS_INLINE decay_pair<simd::vec<C, Arch>> decay(simd::vec<C, Arch> x,
   return d;
 }
 
-/// e^-|x|.
-template <class C, class Arch>
-SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> exp_of_minus(simd::vec<C, Arch> x) noexcept {
-  using V = simd::vec<C, Arch>;
-  const auto d = decay<decay_range::any, C, Arch>(
-      V(C(0)) - xsimd::abs(x), V(scan_constants<C>::log2e), &scan_constants<C>::log2e_rest);
-  return simd::fma(d.scale, d.growth, d.scale);
-}
-
 /// log(1 + e^x) from e^-|x|, and x itself above 20.
 template <class C, class Arch>
 SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> scan_softplus(simd::vec<C, Arch> x) noexcept {
   using V = simd::vec<C, Arch>;
-  const V e = exp_of_minus<C, Arch>(x);
+  const V e = simd::exp<C, Arch>(V(C(0)) - xsimd::abs(x));
   const V s = e / (V(C(2)) + e);  // log(1 + e) = 2 atanh(s)
   const V square = s * s;
   const V tail = scan_polynomial<C, Arch>(scan_constants<C>::atanh, square) * square;
   const V twice = s + s;
   const V sum = xsimd::max(V(C(0)), x) + simd::fma(twice, tail, twice);
   return xsimd::select(x > V(C(20)), x, sum);
-}
-
-/// x / (1 + e^-x).
-template <class C, class Arch>
-SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> scan_silu(simd::vec<C, Arch> x) noexcept {
-  using V = simd::vec<C, Arch>;
-  const V e = exp_of_minus<C, Arch>(x);
-  return x * (xsimd::select(x < V(C(0)), e, V(C(1))) / (V(C(1)) + e));
 }
 
 /// e^(pi i x rate) - 1, of `rate` half turns in two parts.

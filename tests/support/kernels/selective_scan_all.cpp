@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #define SEQMIX_TEST_COMPILES_KERNELS
-#include "scan_kernels.hpp"
+#include "selective_scan.hpp"
 
 SEQMIX_BEGIN_NAMESPACE
 namespace detail {

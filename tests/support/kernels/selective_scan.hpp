@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of the selective scan, which scan_kernels.cpp compiles once for all tests.
+// The kernels of the selective scan, which selective_scan_all.cpp compiles once for all
+// their tests.
 #pragma once
 
 #include <seqmix/ops/selective_scan/selective_scan.hpp>
