@@ -146,6 +146,7 @@ GROUPS = [
     ("include/seqmix/ops/output_norm/", "output_norm"),
     ("include/seqmix/ops/features/", "features"),
     ("include/seqmix/ops/selective_scan/", "selective_scan"),
+    ("include/seqmix/ops/selective_state_update/", "selective_state_update"),
     ("include/seqmix/common/feature", "features"),
     ("include/seqmix/ops/linear_attention/", "linear_attention"),
     ("include/seqmix/ops/retention/", "retention"),

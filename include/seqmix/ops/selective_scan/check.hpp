@@ -20,7 +20,7 @@ void check_scan_input(contract<Tag>& c, const char* argument, const any_view<Ran
   c.real(argument, x.type).same_device(argument, x.memory, "u", p.u.memory);
   c.no_overlap("y", p.y, argument, x);
   if (p.final_state.given()) {
-    c.no_overlap("options.final_state", p.final_state, argument, x);
+    c.no_overlap(p.state_argument, p.final_state, argument, x);
   }
 }
 
@@ -84,25 +84,19 @@ void check_scan_states(contract<Tag>& c, const selective_scan_problem& p) {
   }
 }
 
-/// Completes a descriptor whose tensors and `packed` are set, and checks the contract.
-template <class Tag>
-violation check_selective_scan(selective_scan_problem& p, const selective_scan_options& options) {
-  contract<Tag> c{selective_scan_problem::operator_name};
+/// Takes what the options say beside states and sequences into the descriptor.
+template <class Options>
+void describe_scan(selective_scan_problem& p, const Options& options) noexcept {
   p.D = options.D;
   p.z = options.z;
   p.bias = options.delta_bias;
   p.softplus = options.delta_softplus;
-  p.initial_state = options.initial_state;
-  p.final_state = options.final_state;
-  p.initial_slots = options.initial_slots;
-  p.final_slots = options.final_slots;
-  p.reverse = options.direction == scan_direction::reverse;
   p.sequences = p.u.extents[0];
-  if (p.packed) {
-    p.offsets = options.varlen.offsets;
-    p.max_t = options.varlen.max_t;
-    p.sequences = p.offsets.extents[0] - 1;
-  }
+}
+
+/// All but states and sequences.
+template <class Tag>
+void check_scan_tensors(contract<Tag>& c, const selective_scan_problem& p) {
   c.tensor("u", p.u).tensor("delta", p.delta).tensor("A", p.A).tensor("y", p.y);
   c.shape("delta", p.delta, p.u.extents, "[B, T, D]").shape("y", p.y, p.u.extents, "[B, T, D]");
   c.in_range("A.extent(N)", p.state_size(), 1, largest_scan_state);
@@ -130,6 +124,24 @@ violation check_selective_scan(selective_scan_problem& p, const selective_scan_o
     c.tensor("options.z", p.z).shape("options.z", p.z, p.u.extents, "[B, T, D]");
     check_scan_input(c, "options.z", p.z, p);
   }
+}
+
+/// Completes a descriptor whose tensors and `packed` are set, and checks the contract.
+template <class Tag>
+violation check_selective_scan(selective_scan_problem& p, const selective_scan_options& options) {
+  contract<Tag> c{selective_scan_problem::operator_name};
+  describe_scan(p, options);
+  p.initial_state = options.initial_state;
+  p.final_state = options.final_state;
+  p.initial_slots = options.initial_slots;
+  p.final_slots = options.final_slots;
+  p.reverse = options.direction == scan_direction::reverse;
+  if (p.packed) {
+    p.offsets = options.varlen.offsets;
+    p.max_t = options.varlen.max_t;
+    p.sequences = p.offsets.extents[0] - 1;
+  }
+  check_scan_tensors(c, p);
   if (p.packed) {
     c.offsets("options.varlen.offsets", p.offsets, p.u.extents[1], p.max_t, p.u.memory.on_host());
   } else {

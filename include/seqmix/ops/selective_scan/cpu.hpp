@@ -6,7 +6,7 @@
 #include <seqmix/dispatch/oracle.hpp>
 #include <seqmix/ops/selective_scan/kernel.hpp>
 #include <seqmix/ops/selective_scan/naive.hpp>
-#include <seqmix/ops/selective_scan/tokens.hpp>
+#include <seqmix/ops/selective_scan/token_rows.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -34,11 +34,7 @@ struct scan_tasks {
 /// Rows of one worker.
 template <class C, class Arch>
 struct scan_rows {
-  C* dt;    // [block][channels]; the gate, once dt is used
-  C* w;     // [block][channels]: u, and then dt u
-  C* y;     // [block][channels]
-  C* bias;  // [channels]
-  C* skip;  // [channels]: D
+  scan_token_rows<C, Arch> tokens;
   C* rate;  // [registers][N][lanes], complex [N][3][lanes]
   C* most;  // [channels]: the largest |rate|
   C* h;     // [registers][N parts][lanes]
@@ -48,14 +44,10 @@ struct scan_rows {
 
   scan_rows(std::byte* base, const selective_scan_problem& p, bool shared) noexcept {
     scratch_layout layout(base);
+    tokens = scan_token_rows<C, Arch>(layout, scan_block(p.state_size()));
     const std::int64_t N = p.state_size();
     const std::int64_t block = scan_block(N);
     const std::int64_t numbers = N * p.parts();
-    dt = layout.take<C>(block * scan_channels);
-    w = layout.take<C>(block * scan_channels);
-    y = layout.take<C>(block * scan_channels);
-    bias = layout.take<C>(scan_channels);
-    skip = layout.take<C>(scan_channels);
     rate = layout.take<C>(scan_channels * N * (p.parts() == 2 ? 3 : 1));
     most = layout.take<C>(scan_channels);
     h = layout.take<C>(scan_channels * numbers);
@@ -90,8 +82,7 @@ class scan_run {
       }
       return;
     }
-    load_channels<C, Arch>(p_.bias, channel_, channels_, rows_.bias);
-    load_channels<C, Arch>(p_.D, channel_, channels_, rows_.skip);
+    rows_.tokens.load_vectors(p_, channel_, channels_);
     load_rates();
     for (std::int64_t c = 0; c < channels_; c += lanes) {
       load_scan_state<C, Arch>(p_.initial_state, s_.initial, channel_ + c, width(c),
@@ -153,8 +144,7 @@ class scan_run {
   }
 
   void run_block(const scan_window& window) const noexcept {
-    load_window<C, Arch>(p_.delta, window, rows_.dt);
-    load_window<C, Arch>(p_.u, window, rows_.w);
+    rows_.tokens.load(p_, window);
     const std::int64_t numbers = p_.state_size() * p_.parts();
     scan_kernel_arguments<C> a{};
     a.N = p_.state_size();
@@ -175,10 +165,11 @@ class scan_run {
         a.b_step = load_channel_rows<C, Arch>(p_.B, lane, p_.channels() / p_.B.extents[2], rows_.b);
         a.c_step = load_channel_rows<C, Arch>(p_.C, lane, p_.channels() / p_.C.extents[2], rows_.c);
       }
-      const decay_range range = prepare(c, window.tokens);
-      a.dt = rows_.dt + c;
-      a.w = rows_.w + c;
-      a.y = rows_.y + c;
+      const decay_range range =
+          rows_.tokens.prepare(p_, c, window.tokens, V::load_aligned(rows_.most + c));
+      a.dt = rows_.tokens.dt + c;
+      a.w = rows_.tokens.w + c;
+      a.y = rows_.tokens.y + c;
       a.rate = rate(c);
       a.h = state(c);
       if (shared_) {
@@ -187,43 +178,7 @@ class scan_run {
         scan_kernel<C, Arch, Complex>::template run<false>(a, range, equal_);
       }
     }
-    if (p_.z.given()) {
-      load_window<C, Arch>(p_.z, window, rows_.dt);
-      for (std::int64_t t = 0; t < window.tokens; ++t) {
-        for (std::int64_t c = 0; c < channels_; c += lanes) {
-          C* y = rows_.y + t * scan_channels + c;
-          const V z = V::load_aligned(rows_.dt + t * scan_channels + c);
-          (V::load_aligned(y) * (z * simd::logistic<C, Arch>(z))).store_aligned(y);
-        }
-      }
-    }
-    store_window<C, Arch>(p_.y, window, rows_.y);
-  }
-
-  /// dt, dt u and D u of one register of channels; what the exponents' range is.
-  decay_range prepare(std::int64_t c, std::int64_t tokens) const noexcept {
-    const V bias = V::load_aligned(rows_.bias + c);
-    const V skip = V::load_aligned(rows_.skip + c);
-    const V most = V::load_aligned(rows_.most + c);
-    typename V::batch_bool_type near(true);
-    typename V::batch_bool_type normal(true);
-    for (std::int64_t t = 0; t < tokens; ++t) {
-      const std::int64_t at = t * scan_channels + c;
-      V dt = V::load_aligned(rows_.dt + at) + bias;
-      if (p_.softplus) {
-        dt = scan_softplus<C, Arch>(dt);
-      }
-      const V u = V::load_aligned(rows_.w + at);
-      dt.store_aligned(rows_.dt + at);
-      (dt * u).store_aligned(rows_.w + at);
-      (p_.D.given() ? skip * u : V(C(0))).store_aligned(rows_.y + at);
-      const V largest = xsimd::abs(dt) * most;
-      near = near && largest < V(C(0.49));
-      normal = normal && largest < V(C(126));
-    }
-    return xsimd::all(near)     ? decay_range::near
-           : xsimd::all(normal) ? decay_range::normal
-                                : decay_range::any;
+    rows_.tokens.finish(p_, window);
   }
 };
 

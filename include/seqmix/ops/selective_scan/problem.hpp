@@ -103,6 +103,7 @@ struct selective_scan_problem {
   any_out<4> final_state;
   any_view<1> initial_slots;
   any_view<1> final_slots;
+  const char* state_argument = "options.final_state";  // what errors call it
 
   bool packed = false;
   std::int64_t sequences = 0;

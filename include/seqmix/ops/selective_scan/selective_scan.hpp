@@ -80,11 +80,12 @@ any_view<5> scan_numbers(const X& x, const any_view<3>& u) noexcept {
   return out;
 }
 
-template <class Arch, class U, class Delta, class A, class B, class C, class Y>
-dispatch::call<Arch, selective_scan_problem> bind_selective_scan(
-    const U& u, const Delta& delta, const A& a, const B& b, const C& c, const Y& y,
-    const selective_scan_options& options) {
-  selective_scan_problem p;
+template <class... X>
+using scan_compute_type = compute_type<std::remove_const_t<typename X::element_type>...>;
+
+template <class U, class Delta, class A, class B, class C, class Y>
+void describe_scan_tensors(selective_scan_problem& p, const U& u, const Delta& delta, const A& a,
+                           const B& b, const C& c, const Y& y) noexcept {
   p.u = scan_tokens(u);
   p.delta = scan_tokens(delta);
   p.y = scan_output(y);
@@ -93,15 +94,22 @@ dispatch::call<Arch, selective_scan_problem> bind_selective_scan(
   p.C = scan_numbers<U, A>(c, p.u);
   p.own_B = B::rank() == A::rank();
   p.own_C = C::rank() == A::rank();
+}
+
+template <class Arch, class U, class Delta, class A, class B, class C, class Y>
+dispatch::call<Arch, selective_scan_problem> bind_selective_scan(
+    const U& u, const Delta& delta, const A& a, const B& b, const C& c, const Y& y,
+    const selective_scan_options& options) {
+  selective_scan_problem p;
+  describe_scan_tensors(p, u, delta, a, b, c, y);
   p.packed = U::rank() == 2;
   violation broken = check_selective_scan<Arch>(p, options);
-  using compute =
-      compute_type<std::remove_const_t<typename U::element_type>,
-                   std::remove_const_t<typename Delta::element_type>,
-                   std::remove_const_t<typename A::element_type>,
-                   std::remove_const_t<typename B::element_type>,
-                   std::remove_const_t<typename C::element_type>, typename Y::element_type>;
-  return {p, p.u.memory, std::move(broken), selective_scan_list < compute, Arch, A::rank() == 3 > };
+  return {p,
+          p.u.memory,
+          std::move(broken),
+          selective_scan_list < scan_compute_type<U, Delta, A, B, C, Y>,
+          Arch,
+          A::rank() == 3 > };
 }
 
 template <class Verb>

@@ -97,9 +97,16 @@ void store_window(const any_out<3>& x, const scan_window& w, const C* rows) noex
 template <class C, class Arch>
 void load_channels(const any_view<1>& x, std::int64_t channel, std::int64_t channels,
                    C* row) noexcept {
-  for (std::int64_t c = 0; c < scan_channels; ++c) {
-    row[c] = x.given() && c < channels ? real_at<C>(x, channel + c) : C(0);
+  if (!x.given()) {
+    for (std::int64_t c = 0; c < scan_channels; ++c) {
+      row[c] = C(0);
+    }
+    return;
   }
+  with_real_elements(x.data, x.type, [&](const auto* data) __attribute__((always_inline)) {
+    simd::load_row<C, Arch>(data + channel * x.strides[0], x.strides[0], 0, channels, C(1), row,
+                            scan_channels);
+  });
 }
 
 /// Rows of B or C that a group's channels share: [tokens][numbers], numbers = N parts.
