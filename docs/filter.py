@@ -147,6 +147,8 @@ GROUPS = [
     ("include/seqmix/ops/causal_conv1d/", "causal_conv1d"),
     ("include/seqmix/ops/depthwise_conv1d/", "depthwise_conv1d"),
     ("include/seqmix/ops/features/", "features"),
+    ("include/seqmix/ops/selective_scan/", "selective_scan"),
+    ("include/seqmix/ops/selective_state_update/", "selective_state_update"),
     ("include/seqmix/common/feature", "features"),
     ("include/seqmix/ops/linear_attention/", "linear_attention"),
     ("include/seqmix/ops/retention/", "retention"),

@@ -28,6 +28,8 @@
 #include <seqmix/ops/rope/rope.hpp>
 #include <seqmix/ops/rwkv4/rwkv4.hpp>
 #include <seqmix/ops/rwkv7/rwkv7.hpp>
+#include <seqmix/ops/selective_scan/selective_scan.hpp>
+#include <seqmix/ops/selective_state_update/selective_state_update.hpp>
 #include <seqmix/ops/softmax_attention/alibi.hpp>
 #include <seqmix/ops/softmax_attention/kv_cache.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>
