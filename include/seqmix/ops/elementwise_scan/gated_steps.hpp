@@ -47,8 +47,8 @@ struct rg_lru_step : plain_step<C, Arch> {
     return p.numbers[0] * (lambda > 40 ? lambda : std::log1p(std::exp(lambda)));
   }
   SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&h)[1], const V (&in)[3],
-                                         const V* parameters, V (&out)[1]) noexcept {
-    const V rate = parameters[0] * simd::logistic<C, Arch>(in[2]);
+                                         const V* of_channels, V (&out)[1]) noexcept {
+    const V rate = of_channels[0] * simd::logistic<C, Arch>(in[2]);
     const log_decay<C, Arch> decay(V(C(0)) - rate);
     // 1 - a^2 = (1 - a) (1 + a), without the cancellation of squares near 1.
     const V share = xsimd::sqrt(decay.complement() * (V(C(1)) + decay.factor));
@@ -118,12 +118,12 @@ struct rwkv4_step : plain_step<C, Arch> {
     h[2] = given ? h[2] : V(-std::numeric_limits<C>::infinity());
   }
   SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&h)[3], const V (&in)[2],
-                                         const V* parameters, V (&out)[1]) noexcept {
+                                         const V* of_channels, V (&out)[1]) noexcept {
     softmax_sums<C, Arch> sums{h[2], h[1], h[0]};
     softmax_sums<C, Arch> seen = sums;
-    seen.join(parameters[1] + in[0], in[1]);
+    seen.join(of_channels[1] + in[0], in[1]);
     out[0] = seen.mean();
-    sums.m = sums.m + parameters[0];
+    sums.m = sums.m + of_channels[0];
     sums.join(in[0], in[1]);
     h[0] = sums.values;
     h[1] = sums.weights;

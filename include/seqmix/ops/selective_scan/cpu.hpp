@@ -44,9 +44,9 @@ struct scan_rows {
 
   scan_rows(std::byte* base, const selective_scan_problem& p, bool shared) noexcept {
     scratch_layout layout(base);
-    tokens = scan_token_rows<C, Arch>(layout, scan_block(p.state_size()));
+    tokens = scan_token_rows<C, Arch>(layout, selective_scan_block(p.state_size()));
     const std::int64_t N = p.state_size();
-    const std::int64_t block = scan_block(N);
+    const std::int64_t block = selective_scan_block(N);
     const std::int64_t numbers = N * p.parts();
     rate = layout.take<C>(scan_channels * N * (p.parts() == 2 ? 3 : 1));
     most = layout.take<C>(scan_channels);
@@ -65,7 +65,7 @@ class scan_run {
   using V = simd::vec<C, Arch>;
   static constexpr std::int64_t lanes = simd::lanes<C, Arch>;
 
-  scan_run(const selective_scan_problem& problem, const scan_sequence& sequence,
+  scan_run(const selective_scan_problem& problem, const sequence_place& sequence,
            const scan_tasks& tasks, std::int64_t task, const scan_rows<C, Arch>& scratch) noexcept
       : p_(problem), s_(sequence), rows_(scratch), shared_(tasks.shared) {
     group_ = task / tasks.blocks;
@@ -88,7 +88,7 @@ class scan_run {
       load_scan_state<C, Arch>(p_.initial_state, s_.initial, channel_ + c, width(c),
                                p_.state_size(), p_.parts(), state(c));
     }
-    const std::int64_t block = scan_block(p_.state_size());
+    const std::int64_t block = selective_scan_block(p_.state_size());
     for (std::int64_t first = 0; first < s_.tokens; first += block) {
       const std::int64_t rest = s_.tokens - first;
       run_block({s_.batch, s_.place(first), s_.reverse ? -1 : 1, rest < block ? rest : block,
@@ -101,7 +101,7 @@ class scan_run {
 
  private:
   const selective_scan_problem& p_;
-  const scan_sequence& s_;
+  const sequence_place& s_;
   const scan_rows<C, Arch>& rows_;
   bool shared_;
   bool equal_;
@@ -215,7 +215,7 @@ violation selective_scan_cpu<C, Arch, Complex>::run(const selective_scan_problem
   const scan_tasks tasks(p, simd::lanes<C, Arch>);
   const std::size_t worker_bytes = scan_rows<C, Arch>(nullptr, p, tasks.shared).bytes;
   const auto task = [&](std::int64_t index, int worker) {
-    const scan_sequence s = scan_sequence_at(p, index / tasks.count);
+    const sequence_place s = sequence_at(p, index / tasks.count);
     if (!s.skipped()) {
       const scan_rows<C, Arch> rows(base + worker_bytes * static_cast<std::size_t>(worker), p,
                                     tasks.shared);

@@ -58,7 +58,7 @@ naive_complex<Tag> naive_scan_number(const View& v, const std::array<std::int64_
 ///
 /// with C . h = sum over n of C_n h_n, and twice the real part of that when A is complex.
 template <class Tag>
-void naive_scan_channel(const selective_scan_problem& p, const scan_sequence& s, std::int64_t d) {
+void naive_scan_channel(const selective_scan_problem& p, const sequence_place& s, std::int64_t d) {
   using number = naive_complex<Tag>;
   const std::int64_t N = p.state_size();
   const bool is_complex = p.parts() == 2;
@@ -118,7 +118,7 @@ void naive_scan_channel(const selective_scan_problem& p, const scan_sequence& s,
 template <class Tag>
 void naive_selective_scan(const selective_scan_problem& p) {
   for (std::int64_t n = 0; n < p.sequences; ++n) {
-    const scan_sequence s = scan_sequence_at(p, n);
+    const sequence_place s = sequence_at(p, n);
     for (std::int64_t d = 0; d < p.channels() && !s.skipped(); ++d) {
       naive_scan_channel<Tag>(p, s, d);
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/common/sequence.hpp>
 #include <seqmix/ops/matrix_recurrence/options.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -118,37 +119,9 @@ struct selective_scan_problem {
 
 namespace detail {
 
-/// Where one sequence's tokens lie, and its states.
-struct scan_sequence {
-  std::int64_t batch;
-  std::int64_t begin;  // on the time axis
-  std::int64_t tokens;
-  std::int64_t initial;  // entry of the initial states; -1: the sequence is skipped
-  std::int64_t final;
-  bool reverse;
-
-  SEQMIX_ALWAYS_INLINE bool skipped() const noexcept { return initial < 0 || final < 0; }
-  /// The place on the time axis of the t-th token in the order of the recurrence.
-  SEQMIX_ALWAYS_INLINE std::int64_t place(std::int64_t t) const noexcept {
-    return begin + (reverse ? tokens - 1 - t : t);
-  }
-};
-
-SEQMIX_ALWAYS_INLINE scan_sequence scan_sequence_at(const selective_scan_problem& p,
-                                                    std::int64_t n) noexcept {
-  scan_sequence s{n, 0, p.u.extents[1], n, n, p.reverse};
-  if (p.packed) {
-    s.batch = 0;
-    s.begin = index_at(p.offsets, n);
-    s.tokens = index_at(p.offsets, n + 1) - s.begin;
-  }
-  if (p.initial_slots.given()) {
-    s.initial = s.final = index_at(p.initial_slots, n);
-  }
-  if (p.final_slots.given()) {
-    s.final = index_at(p.final_slots, n);
-  }
-  return s;
+SEQMIX_ALWAYS_INLINE sequence_place sequence_at(const selective_scan_problem& p,
+                                                std::int64_t n) noexcept {
+  return sequence_place_at(p, n, p.u.extents[1], p.reverse);
 }
 
 }  // namespace detail

@@ -35,7 +35,7 @@ any_view<3> scan_tokens(const X& x) noexcept {
 }
 
 template <class X>
-any_out<3> scan_output(const X& x) noexcept {
+any_out<3> selective_scan_output(const X& x) noexcept {
   const any_view<3> v = scan_rows_view(x);
   any_out<3> out;
   out.data = const_cast<void*>(v.data);
@@ -88,7 +88,7 @@ void describe_scan_tensors(selective_scan_problem& p, const U& u, const Delta& d
                            const B& b, const C& c, const Y& y) noexcept {
   p.u = scan_tokens(u);
   p.delta = scan_tokens(delta);
-  p.y = scan_output(y);
+  p.y = selective_scan_output(y);
   p.A = scan_matrix(a);
   p.B = scan_numbers<U, A>(b, p.u);
   p.C = scan_numbers<U, A>(c, p.u);

@@ -16,7 +16,7 @@ namespace detail {
 
 /// A task's channels, and how many tokens are prepared at a time.
 inline constexpr std::int64_t scan_channels = 64;
-constexpr std::int64_t scan_block(std::int64_t state_size) noexcept {
+constexpr std::int64_t selective_scan_block(std::int64_t state_size) noexcept {
   return state_size <= 16 ? 32 : state_size >= 64 ? 8 : 512 / state_size;
 }
 
@@ -205,7 +205,7 @@ void store_scan_state(const any_out<4>& x, std::int64_t entry, std::int64_t chan
 
 /// A state that no token changes, element by element in double, so that no type loses bits.
 template <class Arch>
-void copy_scan_state(const selective_scan_problem& p, const scan_sequence& s, std::int64_t channel,
+void copy_scan_state(const selective_scan_problem& p, const sequence_place& s, std::int64_t channel,
                      std::int64_t channels) noexcept {
   const any_view<4>& from = p.initial_state;
   const any_out<4>& to = p.final_state;

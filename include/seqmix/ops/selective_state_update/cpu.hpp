@@ -60,7 +60,7 @@ class state_update_run {
   static constexpr std::int64_t lanes = simd::lanes<C, Arch>;
 
   const selective_state_update_problem& p;
-  const scan_sequence& s;
+  const sequence_place& s;
   const state_update_rows<C, Arch>& rows;
   std::int64_t group;
   std::int64_t channel;
@@ -267,7 +267,7 @@ violation selective_state_update_cpu<C, Arch>::run(const selective_state_update_
   const auto task = [&](std::int64_t index, int worker) {
     const std::int64_t block = index % blocks;
     const std::int64_t group = index / blocks % by_token;
-    const scan_sequence s = scan_sequence_at(scan, index / (blocks * by_token));
+    const sequence_place s = sequence_at(scan, index / (blocks * by_token));
     if (s.skipped()) {
       return;
     }

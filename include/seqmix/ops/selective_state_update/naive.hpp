@@ -33,7 +33,7 @@ void naive_selective_state_update(const selective_state_update_problem& p) {
   const std::int64_t N = p.scan.state_size();
   std::vector<double> h(static_cast<std::size_t>(D * N));
   for (std::int64_t b = 0; b < p.scan.sequences; ++b) {
-    scan_sequence s = scan_sequence_at(p.scan, b);
+    sequence_place s = sequence_at(p.scan, b);
     if (s.skipped()) {
       continue;
     }
