@@ -4,6 +4,7 @@
 // Everything but the opt-in headers: <seqmix/openmp.hpp> and <seqmix/interop/...>.
 #include <seqmix/core/version.hpp>
 #include <seqmix/ops/causal_conv1d/causal_conv1d.hpp>
+#include <seqmix/ops/cross_scan2d/cross_scan2d.hpp>
 #include <seqmix/ops/damped_ema/damped_ema.hpp>
 #include <seqmix/ops/delta_rule/delta_rule.hpp>
 #include <seqmix/ops/depthwise_conv1d/depthwise_conv1d.hpp>
@@ -40,3 +41,4 @@
 #include <seqmix/ops/softmax_attention/sink_window_cache.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>
 #include <seqmix/ops/ssd/ssd.hpp>
+#include <seqmix/ops/token_shift/token_shift.hpp>

@@ -106,7 +106,7 @@ std::vector<double> results(const named_problem& p) {
 
 TEST_CASE("named scans equal their equations", "[elementwise_scan][named]") {
   for (const named form : all_named) {
-    for (const std::uint64_t seed : {1, 2}) {
+    for (const std::uint64_t seed : {std::uint64_t{1}, std::uint64_t{2}}) {
       named_case c{.form = form, .B = 2, .T = 20, .D = 11, .seed = seed};
       CAPTURE(c);
       named_problem p = make_named(c);

@@ -47,8 +47,8 @@ struct rg_lru_step : plain_step<C, Arch> {
     return p.numbers[0] * (lambda > 40 ? lambda : std::log1p(std::exp(lambda)));
   }
   SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&h)[1], const V (&in)[3],
-                                         const V* of_channels, V (&out)[1]) noexcept {
-    const V rate = of_channels[0] * simd::logistic<C, Arch>(in[2]);
+                                         const V* row, V (&out)[1]) noexcept {
+    const V rate = row[0] * simd::logistic<C, Arch>(in[2]);
     const log_decay<C, Arch> decay(V(C(0)) - rate);
     // 1 - a^2 = (1 - a) (1 + a), without the cancellation of squares near 1.
     const V share = xsimd::sqrt(decay.complement() * (V(C(1)) + decay.factor));
@@ -118,12 +118,12 @@ struct rwkv4_step : plain_step<C, Arch> {
     h[2] = given ? h[2] : V(-std::numeric_limits<C>::infinity());
   }
   SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&h)[3], const V (&in)[2],
-                                         const V* of_channels, V (&out)[1]) noexcept {
+                                         const V* row, V (&out)[1]) noexcept {
     softmax_sums<C, Arch> sums{h[2], h[1], h[0]};
     softmax_sums<C, Arch> seen = sums;
-    seen.join(of_channels[1] + in[0], in[1]);
+    seen.join(row[1] + in[0], in[1]);
     out[0] = seen.mean();
-    sums.m = sums.m + of_channels[0];
+    sums.m = sums.m + row[0];
     sums.join(in[0], in[1]);
     h[0] = sums.values;
     h[1] = sums.weights;
@@ -150,6 +150,32 @@ struct prefix_softmax_step : plain_step<C, Arch> {
     h[0] = sums.m;
     h[1] = sums.weights;
     h[2] = sums.values;
+  }
+};
+
+/// x_(t-1) is the state; inputs are x, parameters its share.
+template <class C, class Arch>
+struct token_shift_step : plain_step<C, Arch> {
+  using V = simd::vec<C, Arch>;
+  static constexpr int inputs = 1;
+  static constexpr int parameters = 1;
+
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&h)[1], const V (&in)[1],
+                                         const V* row, V (&out)[1]) noexcept {
+    out[0] = simd::fma(row[0], h[0] - in[0], in[0]);
+    h[0] = in[0];
+  }
+};
+
+/// A sum of four tensors; there is no state.
+template <class C, class Arch>
+struct sum_of_four_step : plain_step<C, Arch> {
+  using V = simd::vec<C, Arch>;
+  static constexpr int inputs = 4;
+
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&)[1], const V (&in)[4], const V*,
+                                         V (&out)[1]) noexcept {
+    out[0] = (in[0] + in[1]) + (in[2] + in[3]);
   }
 };
 
