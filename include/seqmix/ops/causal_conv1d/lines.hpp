@@ -111,7 +111,8 @@ SEQMIX_ALWAYS_INLINE void conv_tokens(const conv_form& f, const conv_rows<C, T>&
 template <int Taps, class C, class Arch, class T>
 void convolve_rows_with(const conv_form& f, conv_rows<C, T> r, std::int64_t tokens,
                         std::int64_t n) noexcept {
-  constexpr std::int64_t together = 4;
+  // Many taps are bound by the latency of their chains: more tokens have more of them.
+  constexpr std::int64_t together = Taps == 0 ? 8 : 4;
   for (; tokens >= together; tokens -= together) {
     conv_tokens<together, Taps, C, Arch>(f, r, n, r.in_memory && tokens >= 2 * together);
     r.x += together * r.x_step;
