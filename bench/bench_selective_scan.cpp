@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <memory>
-#include <seqmix/ops/selective_scan/selective_scan.hpp>
+#include <seqmix/ops/selective_state_update/selective_state_update.hpp>
 #include <string>
+#include <vector>
 
 #include "support/bench.hpp"
 #include "support/data.hpp"
@@ -98,23 +100,116 @@ void add(const settings& s, const row& r) {
   });
 }
 
+/// One token of B sequences, from states [B, D, N] to the same memory.
+struct update_row {
+  std::int64_t B, D, N;
+};
+
+template <class S>
+struct update_tensors {
+  explicit update_tensors(const update_row& r)
+      : u(r.B * r.D, 1),
+        delta(r.B * r.D, 2),
+        y(r.B * r.D, 3),
+        expected(r.B * r.D, 4),
+        b(r.B * r.N, 5),
+        c(r.B * r.N, 6),
+        a(r.D * r.N, 7),
+        scale(r.B * r.D, 8),
+        state(static_cast<std::size_t>(r.B * r.D * r.N)) {
+    for (std::int64_t i = 0; i < a.size(); ++i) {
+      a.data()[i] = -static_cast<float>(i % r.N + 1);
+    }
+    for (std::int64_t i = 0; i < delta.size(); ++i) {
+      delta.data()[i] -= 4;
+    }
+    random_source source(9);
+    for (std::int64_t i = 0; i < scale.size(); ++i) {
+      scale.data()[i] = 1.0f / 64;
+    }
+    for (S& x : state) {
+      if constexpr (std::is_same_v<S, std::int8_t>) {
+        x = static_cast<S>(source.below(255) - 127);
+      } else {
+        x = seqmix::detail::narrow<S>(source.value());
+      }
+    }
+  }
+  random_array<float> u, delta, y, expected, b, c, a, scale;
+  std::vector<S> state;
+};
+
+template <class S>
+void add(const settings& s, const update_row& r) {
+  const std::string shape = "selective_state_update/auto/B:" + std::to_string(r.B) +
+                            "/D:" + std::to_string(r.D) + "/N:" + std::to_string(r.N) + "/" +
+                            type_name<S>;
+  add_row(s, shape, [=](benchmark::State& state, const std::string& name, int threads) {
+    auto& t =
+        hold<update_tensors<S>>(shape, [&] { return std::make_shared<update_tensors<S>>(r); });
+    team workers(threads);
+    seqmix::context ctx;
+    if (threads > 1) {
+      ctx.executor = workers;
+    }
+    const auto with = [&](const auto& f, const random_array<float>& y, const auto&... rest) {
+      seqmix::selective_state_update_options options{.delta_softplus = true};
+      if constexpr (std::is_same_v<S, std::int8_t>) {
+        options.state_scale = seqmix::view(t.scale.data(), r.B, r.D, 1);
+      }
+      f(seqmix::view(t.state.data(), r.B, r.D, r.N), seqmix::view(t.u.data(), r.B, r.D),
+        seqmix::view(t.delta.data(), r.B, r.D), seqmix::view(t.a.data(), r.D, r.N),
+        seqmix::view(t.b.data(), r.B, 1, r.N), seqmix::view(t.c.data(), r.B, 1, r.N),
+        seqmix::view(y.data(), r.B, r.D), options, rest...);
+    };
+    const bool right = passes_gate(state, name, [&] {
+      const update_tensors<S> fresh(r);
+      with(seqmix::naive_selective_state_update, t.expected);
+      std::copy(fresh.state.begin(), fresh.state.end(), t.state.begin());
+      std::copy_n(fresh.scale.data(), fresh.scale.size(), t.scale.data());
+      with(seqmix::selective_state_update, t.y, ctx);
+      return compare(seqmix::view(t.y.data(), 1, 1, 1, t.y.size()),
+                     seqmix::view(t.expected.data(), 1, 1, 1, t.y.size()));
+    });
+    const auto states = static_cast<double>(r.B * r.D * r.N);
+    const double scales =
+        std::is_same_v<S, std::int8_t> ? sizeof(float) / static_cast<double>(r.N) : 0;
+    const work w{
+        .flops = 22.0 * states, .bytes = 2 * states * (sizeof(S) + scales), .writes_much = true};
+    if (right) {
+      measure(state, w, ctx.executor,
+              [&](std::int64_t) { with(seqmix::selective_state_update, t.y, ctx); });
+    }
+  });
+}
+
 }  // namespace
 
 void register_rows(const settings& s) {
   if (s.smoke) {
-    add<float>(s, {.T = 50, .D = 70, .N = 16});
-    add<seqmix::bf16>(s, {.T = 50, .D = 70, .N = 16});
-    add<float>(s, {.T = 50, .D = 70, .N = 7, .behind = true});
+    add<float>(s, row{.T = 50, .D = 70, .N = 16});
+    add<seqmix::bf16>(s, row{.T = 50, .D = 70, .N = 16});
+    add<float>(s, row{.T = 50, .D = 70, .N = 7, .behind = true});
+    add<float>(s, update_row{.B = 3, .D = 70, .N = 16});
+    add<seqmix::bf16>(s, update_row{.B = 3, .D = 70, .N = 16});
+    add<std::int8_t>(s, update_row{.B = 3, .D = 70, .N = 16});
     return;
   }
   const row mamba{.T = 256, .D = 1024, .N = 16};
   add<float>(s, mamba);
   add<seqmix::bf16>(s, mamba);
-  add<float>(s, {.T = 256, .D = 1024, .N = 16, .behind = true});
-  add<float>(s, {.T = 256, .D = 1024, .N = 16, .step = 0});
-  add<float>(s, {.T = 256, .D = 1024, .N = 64});
-  add<float>(s, {.T = 256, .D = 256, .N = 256});
-  add<float>(s, {.T = 4096, .D = 1024, .N = 16});
+  add<float>(s, row{.T = 256, .D = 1024, .N = 16, .behind = true});
+  add<float>(s, row{.T = 256, .D = 1024, .N = 16, .step = 0});
+  add<float>(s, row{.T = 256, .D = 1024, .N = 64});
+  add<float>(s, row{.T = 256, .D = 256, .N = 256});
+  add<float>(s, row{.T = 4096, .D = 1024, .N = 16});
+  // States beyond the caches, as decoding many sequences has them.
+  for (const std::int64_t N : {16, 128}) {
+    const update_row many{.B = 64 * 16 / N * 16, .D = 1024, .N = N};
+    add<float>(s, many);
+    add<seqmix::bf16>(s, many);
+    add<std::int8_t>(s, many);
+  }
 }
 
 }  // namespace seqmix_bench

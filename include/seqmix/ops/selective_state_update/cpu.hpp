@@ -146,8 +146,8 @@ class state_update_run {
     }
     const std::int64_t N = p.scan.state_size();
     if (p.quantised()) {
-      for_each_block([&](std::int8_t* q, float& scale, C* h) {
-        int8_block<C, Arch>::read(q, x.strides[2], p.block(), static_cast<C>(scale), h);
+      for_each_block([&](std::int8_t* q, float& scale, C* h, std::int64_t block) {
+        int8_block<C, Arch>::read(q, x.strides[2], block, static_cast<C>(scale), h);
       });
       for (std::int64_t i = 0; i < channels; ++i) {
         std::fill(rows.h + i * rows.width + N, rows.h + (i + 1) * rows.width, C(0));
@@ -166,8 +166,8 @@ class state_update_run {
   void store_state() const noexcept {
     const any_out<3>& x = p.state;
     if (p.quantised()) {
-      for_each_block([&](std::int8_t* q, float& scale, const C* h) {
-        scale = int8_block<C, Arch>::write(h, p.block(), q, x.strides[2]);
+      for_each_block([&](std::int8_t* q, float& scale, const C* h, std::int64_t block) {
+        scale = int8_block<C, Arch>::write(h, block, q, x.strides[2]);
       });
       return;
     }
@@ -187,40 +187,77 @@ class state_update_run {
   void for_each_block(F&& f) const noexcept {
     const auto& at = p.scale.strides;
     auto* q = static_cast<std::int8_t*>(p.state.data);
+    const std::int64_t block = p.block();
     auto* scales = static_cast<float*>(p.scale.data) + s.initial * at[0] + channel * at[1];
     for (std::int64_t i = 0; i < channels; ++i) {
       for (std::int64_t k = 0; k < p.scale.extents[2]; ++k) {
-        const std::int64_t n = k * p.block();
+        const std::int64_t n = k * block;
         f(q + place(i) + n * p.state.strides[2], scales[i * at[1] + k * at[2]],
-          rows.h + i * rows.width + n);
+          rows.h + i * rows.width + n, block);
       }
     }
+  }
+
+  /// Rows of `Ways` channels, side by side, so that their exponentials overlap.
+  template <int Ways>
+  static SEQMIX_ALWAYS_INLINE void run_channels(const row_matrix<const C>& a,
+                                                const row_matrix<C>& h,
+                                                const row_matrix<const C>& b,
+                                                const row_matrix<const C>& c, const C* dt,
+                                                const C* w, std::int64_t width, V* sums) noexcept {
+    V steps[Ways];
+    V writes[Ways];
+    V sum[Ways];
+    simd::unroll<Ways>([&](auto i) __attribute__((always_inline)) {
+      steps[i] = V(dt[i]);
+      writes[i] = V(w[i]);
+      sum[i] = V(C(0));
+    });
+    for (std::int64_t n = 0; n < width; n += lanes) {
+      simd::unroll<Ways>([&](auto i) __attribute__((always_inline)) {
+        const auto factor =
+            decay<decay_range::any, C, Arch>(steps[i], V::load_unaligned(a.row(i) + n));
+        C* state = h.row(i) + n;
+        const V scaled = factor.scale * V::load_unaligned(state);
+        const V next = simd::fma(factor.growth, scaled,
+                                 simd::fma(writes[i], V::load_aligned(b.row(i) + n), scaled));
+        next.store_unaligned(state);
+        sum[i] = simd::fma(V::load_aligned(c.row(i) + n), next, sum[i]);
+      });
+    }
+    simd::unroll<Ways>([&](auto i) __attribute__((always_inline)) { sums[i] = sum[i]; });
   }
 
   /// One token of the channels of a register: the sums over n of each become a lane.
   void run_token(const row_matrix<const C>& a, const row_matrix<C>& h, const row_matrix<const C>& b,
                  const row_matrix<const C>& c, std::int64_t d, std::int64_t t) const noexcept {
+    constexpr int ways = simd::register_count<Arch> >= 32 ? 4 : 2;
     V sums[lanes];
     const std::int64_t at = t * scan_channels + d;
-    for (std::int64_t i = 0; i < lanes; ++i) {
-      V sum(C(0));
-      if (d + i < channels) {
-        const V dt(rows.tokens.dt[at + i]);
-        const V w(rows.tokens.w[at + i]);
-        const C* rate = a.row(d + i);
-        const C* write = b.row(p.scan.own_B ? d + i : t);
-        const C* read = c.row(p.scan.own_C ? d + i : t);
-        C* state = h.row(d + i);
-        for (std::int64_t n = 0; n < rows.width; n += lanes) {
-          const auto factor = decay<decay_range::any, C, Arch>(dt, V::load_unaligned(rate + n));
-          const V scaled = factor.scale * V::load_unaligned(state + n);
-          const V next =
-              simd::fma(factor.growth, scaled, simd::fma(w, V::load_aligned(write + n), scaled));
-          next.store_unaligned(state + n);
-          sum = simd::fma(V::load_aligned(read + n), next, sum);
-        }
-      }
-      sums[i] = sum;
+    const std::int64_t count = channels - d < lanes ? channels - d : lanes;
+    const C* dt = rows.tokens.dt + at;
+    const C* w = rows.tokens.w + at;
+    const auto from = [](const auto& x, std::int64_t i) __attribute__((always_inline)) {
+      auto part = x;
+      part.data += i * x.step;
+      return part;
+    };
+    // Those of all channels are one row, as often as needed.
+    const row_matrix<const C> write = p.scan.own_B ? from(b, d) : row_matrix<const C>{b.row(t), 0};
+    const row_matrix<const C> read = p.scan.own_C ? from(c, d) : row_matrix<const C>{c.row(t), 0};
+    const row_matrix<const C> rate = from(a, d);
+    const row_matrix<C> state = from(h, d);
+    std::int64_t i = 0;
+    for (; i + ways <= count; i += ways) {
+      run_channels<ways>(from(rate, i), from(state, i), from(write, i), from(read, i), dt + i,
+                         w + i, rows.width, sums + i);
+    }
+    for (; i < count; ++i) {
+      run_channels<1>(from(rate, i), from(state, i), from(write, i), from(read, i), dt + i, w + i,
+                      rows.width, sums + i);
+    }
+    for (; i < lanes; ++i) {
+      sums[i] = V(C(0));
     }
     C* y = rows.tokens.y + at;
     (V::load_aligned(y) + simd::detail::sum_each<C, Arch>(sums)).store_aligned(y);
