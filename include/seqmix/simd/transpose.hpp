@@ -36,6 +36,28 @@ SEQMIX_ALWAYS_INLINE void transpose_4x4(const float* from, std::int64_t from_ste
   }
 }
 
+/// Every second of 7 elements, from the first on.
+SEQMIX_ALWAYS_INLINE void unzip_4(const float* from, float* to) noexcept {
+  detail::f32x4 low;
+  detail::f32x4 high;
+  std::memcpy(&low, from, sizeof(low));
+  std::memcpy(&high, from + 3, sizeof(high));  // no more: the eighth may not be there
+  const detail::f32x4 all = __builtin_shufflevector(low, high, 0, 2, 5, 7);
+  std::memcpy(to, &all, sizeof(all));
+}
+
+/// The elements of two runs of 4 in turn.
+SEQMIX_ALWAYS_INLINE void zip_4(const float* first, const float* second, float* to) noexcept {
+  detail::f32x4 a;
+  detail::f32x4 b;
+  std::memcpy(&a, first, sizeof(a));
+  std::memcpy(&b, second, sizeof(b));
+  const detail::f32x4 low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const detail::f32x4 high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  std::memcpy(to, &low, sizeof(low));
+  std::memcpy(to + 4, &high, sizeof(high));
+}
+
 }  // namespace simd
 
 SEQMIX_END_NAMESPACE

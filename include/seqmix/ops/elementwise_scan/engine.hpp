@@ -85,10 +85,13 @@ struct scan_plan {
     parts = width == 0 ? 0 : (D + width - 1) / width;
     plane_step = width;
     streams = rows * p.tokens() * D * std::int64_t{sizeof(C)} > largest_cached;
-    // Tiles that are copied to scratch stay in the second cache, and take long runs of memory.
-    block_tokens = direct ? 64 : over_time ? 512 : 16;
-    const std::int64_t most = direct ? width : over_time ? 32 : 256;
+    // Tiles that are copied to scratch stay in the caches, and take long runs of memory: of time
+    // where it is contiguous, else of whole rows.
+    const std::int64_t most = over_time ? 32 : width;
     block_channels = most < width ? most : width;
+    block_tokens = direct      ? 64
+                   : over_time ? 512
+                               : 4096 / (block_channels < 256 ? 256 : block_channels);
     row_step = direct ? w : block_channels;
     scratch_layout layout;
     lay_out(p, layout);
@@ -214,6 +217,15 @@ class scan_task {
     tile.channels = (channels + w - 1) / w * w;
     tile.ahead = 1 + plan_type::widest / tile.channels / 2;
     Form::run(p_, tile);
+    if constexpr (Form::outputs == 2 && std::is_same_v<C, float>) {
+      const auto& [re, im] = p_.outputs;
+      if (re.type == scalar_type::f32 && re.strides[4] == 2 && re.strides == im.strides &&
+          im.data == static_cast<float*>(re.data) + 1) {
+        scatter_pairs<Arch>(static_cast<float*>(re.data), block_of(re, place, tokens, c, channels),
+                            tile.out[0], tile.out[1], plan_.row_step);
+        return;
+      }
+    }
     for (std::size_t i = 0; i < Form::outputs; ++i, results += plane) {
       if (tile.out[i] == results) {
         const any_out<5>& o = p_.outputs[i];

@@ -78,10 +78,24 @@ void gather_rows(const T* data, const scan_block& b, C* rows, std::int64_t step)
       }
       return;
     }
+    if (b.channel_step == 2) {  // a part of complex numbers
+      for (std::int64_t t = 0; t < b.tokens; ++t) {
+        std::int64_t c = 0;
+        for (; c + 4 <= b.channels; c += 4) {
+          __builtin_prefetch(from + (t + b.tokens) * b.token_step + 2 * c);
+          simd::unzip_4(from + t * b.token_step + 2 * c, rows + t * step + c);
+        }
+        for (; c % w != 0 || c < b.channels; ++c) {
+          rows[t * step + c] = c < b.channels ? from[t * b.token_step + 2 * c] : C(0);
+        }
+      }
+      return;
+    }
   }
   const std::int64_t whole = b.channel_step == 1 ? b.channels / w * w : 0;
   for (std::int64_t t = 0; t < b.tokens; ++t) {
     for (std::int64_t c = 0; c < whole; c += w) {
+      __builtin_prefetch(from + (t + b.tokens) * b.token_step + c);
       simd::load<C, Arch>(from + t * b.token_step + c).store_aligned(rows + t * step + c);
     }
     for (std::int64_t c = whole; c < b.channels; c += w) {
@@ -119,11 +133,30 @@ void scatter_rows(T* data, const scan_block& b, const C* rows, std::int64_t step
   const std::int64_t whole = b.channel_step == 1 ? b.channels / w * w : 0;
   for (std::int64_t t = 0; t < b.tokens; ++t) {
     for (std::int64_t c = 0; c < whole; c += w) {
+      __builtin_prefetch(to + (t + b.tokens) * b.token_step + c, 1);
       simd::store<C, Arch>(V::load_aligned(rows + t * step + c), to + t * b.token_step + c);
     }
     for (std::int64_t c = whole; c < b.channels; c += w) {
       simd::store_strided<C, Arch>(V::load_aligned(rows + t * step + c), to + t * b.token_step,
                                    b.channel_step, c, b.channels);
+    }
+  }
+}
+
+/// Both parts of complex numbers that lie side by side.
+template <class Arch>
+void scatter_pairs(float* data, const scan_block& b, const float* first, const float* second,
+                   std::int64_t step) noexcept {
+  for (std::int64_t t = 0; t < b.tokens; ++t) {
+    float* to = data + b.at + t * b.token_step;
+    std::int64_t c = 0;
+    for (; c + 4 <= b.channels; c += 4) {
+      __builtin_prefetch(to + b.tokens * b.token_step + 2 * c, 1);
+      simd::zip_4(first + t * step + c, second + t * step + c, to + 2 * c);
+    }
+    for (; c < b.channels; ++c) {
+      to[2 * c] = first[t * step + c];
+      to[2 * c + 1] = second[t * step + c];
     }
   }
 }
