@@ -91,8 +91,9 @@ class scan_run {
     const std::int64_t block = selective_scan_block(p_.state_size());
     for (std::int64_t first = 0; first < s_.tokens; first += block) {
       const std::int64_t rest = s_.tokens - first;
-      run_block({s_.batch, s_.place(first), s_.reverse ? -1 : 1, rest < block ? rest : block,
-                 channel_, channels_});
+      const std::int64_t count = rest < block ? rest : block;
+      run_block({s_.batch, s_.place(first), s_.reverse ? -1 : 1, count, channel_, channels_,
+                 rest - count});
     }
     for (std::int64_t c = 0; p_.final_state.given() && c < channels_; c += lanes) {
       store_scan_state<C, Arch>(p_.final_state, s_.final, channel_ + c, width(c), state(c));

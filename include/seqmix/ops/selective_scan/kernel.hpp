@@ -51,6 +51,10 @@ struct scan_kernel {
   /// `Shared`: all lanes have the same B and C. `Equal`: A is the same for all n.
   template <decay_range Range, bool Shared, bool Equal>
   static void run(const scan_kernel_arguments<C>& a) noexcept {
+    // In registers: the compiler must take a store of states for one to `a`.
+    const std::int64_t N = a.N;
+    const C* const rates = a.rate;
+    C* const states = a.h;
     for (std::int64_t t = 0; t < a.tokens; ++t) {
       const V dt = V::load_aligned(a.dt + t * a.step);
       const V w = V::load_aligned(a.w + t * a.step);
@@ -60,26 +64,26 @@ struct scan_kernel {
       simd::unroll<ways>([&](auto i) __attribute__((always_inline)) { sum[i] = V(C(0)); });
       [[maybe_unused]] decay_pair<V> equal;
       if constexpr (Equal) {
-        equal = decay<Range, C, Arch>(dt, V::load_aligned(a.rate));
+        equal = decay<Range, C, Arch>(dt, V::load_aligned(rates));
       }
       const auto one = [&](std::int64_t n, auto i) __attribute__((always_inline)) {
-        C* state = a.h + n * lanes;
+        C* state = states + n * lanes;
         decay_pair<V> d;
         if constexpr (Equal) {
           d = equal;
         } else {
-          d = decay<Range, C, Arch>(dt, V::load_aligned(a.rate + n * lanes));
+          d = decay<Range, C, Arch>(dt, V::load_aligned(rates + n * lanes));
         }
         const V h = advance<Range>(d, V::load_aligned(state), w, number<Shared>(b, n));
         h.store_aligned(state);
         sum[i] = simd::fma(number<Shared>(c, n), h, sum[i]);
       };
       std::int64_t n = 0;
-      for (; n + ways <= a.N; n += ways) {
+      for (; n + ways <= N; n += ways) {
         simd::unroll<ways>([&](auto i) __attribute__((always_inline)) { one(n + i, i); });
       }
       simd::unroll<ways - 1>([&](auto i) __attribute__((always_inline)) {
-        if (n + i < a.N) {
+        if (n + i < N) {
           one(n + i, i);
         }
       });

@@ -28,6 +28,7 @@ struct scan_window {
   std::int64_t tokens;
   std::int64_t channel;
   std::int64_t channels;
+  std::int64_t after = 0;  // tokens that follow in time: the next window's
 };
 
 /// Calls f(element, out index) for a window of a tensor, in the order in which it lies in memory.
