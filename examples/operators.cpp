@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The operators around attention: rotary positions before it, partial results merged, a gated norm
-// behind it. Ends with 1 when the merged parts are not the whole.
+// The operators around attention: a short convolution and rotary positions before it, partial
+// results merged, a gated norm behind it. Ends with 1 when parts are not the whole.
 #include <cmath>
 #include <cstdio>
 #include <seqmix/seqmix.hpp>
@@ -17,6 +17,27 @@ int main() {
     gate[i] = std::cos(0.23f * static_cast<float>(i));
   }
   const auto heads = [&](std::vector<float>& x) { return seqmix::view(x.data(), B, T, H, D); };
+
+  //! [causal_conv1d]
+  // A causal convolution of W tokens for each channel: all but the last token at once ...
+  const int C = H * D, W = 4;
+  std::vector<float> taps(C * W, 0.25f), short_range(q), state(B * C * (W - 1));
+  const auto rows = [&](std::vector<float>& x, int begin, int count) {
+    return seqmix::view(x.data(), B, T, C).slice(1, begin, count);
+  };
+  const auto weights = seqmix::view(taps.data(), C, W);
+  const auto last_inputs = seqmix::view(state.data(), B, C, W - 1);
+  const auto silu = seqmix::conv_activation::silu;
+  seqmix::causal_conv1d(rows(q, 0, T - 1), weights, rows(short_range, 0, T - 1),
+                        {.activation = silu, .final_state = last_inputs});
+  // ... and then the last, from the state of the inputs before it.
+  seqmix::causal_conv1d_update(rows(q, T - 1, 1), weights, rows(short_range, T - 1, 1), last_inputs,
+                               {.activation = silu});
+  //! [causal_conv1d]
+  std::vector<float> at_once(q);
+  seqmix::causal_conv1d(rows(q, 0, T), weights, rows(at_once, 0, T), {.activation = silu});
+  const bool same = at_once == short_range;
+  std::printf("two calls of the convolution %s one\n", same ? "give the bits of" : "differ from");
 
   //! [rope]
   const seqmix::rope_options turn{.layout = seqmix::rope_layout::half_split, .base = 10000};
@@ -56,5 +77,5 @@ int main() {
                                          .gate_by = seqmix::output_gate::silu});
   //! [output_norm]
   std::printf("behind the gated norm: %.3f\n", static_cast<double>(o[0]));
-  return worst < 1e-6f ? 0 : 1;
+  return same && worst < 1e-6f ? 0 : 1;
 }

@@ -19,8 +19,11 @@ function(seqmix_add_catch_test source)
   target_link_libraries(${target}
     PRIVATE seqmix::seqmix seqmix_dev_flags Threads::Threads Catch2::Catch2WithMain)
   seqmix_link_optional(${target} ${source})
-  if(source MATCHES "^matrix_recurrence/")
-    target_link_libraries(${target} PRIVATE seqmix_test_recurrence_kernels)
+  cmake_path(GET source PARENT_PATH folder)
+  if(TARGET seqmix_test_kernels_${folder})
+    target_link_libraries(${target} PRIVATE seqmix_test_kernels_${folder})
+    target_compile_options(${target}
+      PRIVATE "SHELL:-include \"${CMAKE_CURRENT_SOURCE_DIR}/support/kernels/${folder}.hpp\"")
   endif()
 
   add_test(NAME ${name} COMMAND ${target})

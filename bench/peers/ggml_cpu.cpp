@@ -93,6 +93,17 @@ class block {
               leaf(c.inputs[4], {1, c.H, c.T}),
               leaf(c.state, {c.K, c.K, c.H, 1})};
     }
+    if (is("ssm_conv")) {
+      return {leaf(c.inputs[0], {c.K - 1 + c.T, c.H, 1}), leaf(c.inputs[1], {c.K, c.H})};
+    }
+    if (is("ssm_scan") || is("ssm_scan_per_state")) {
+      static constexpr std::int32_t first_sequence = 0;
+      const std::int64_t decays = is("ssm_scan") ? 1 : c.K;
+      return {leaf(c.state, {c.K, c.V, c.H, 1}),        leaf(c.inputs[0], {c.V, c.H, c.T, 1}),
+              leaf(c.inputs[1], {c.H, c.T, 1}),         leaf(c.inputs[2], {decays, c.H}),
+              leaf(c.inputs[3], {c.K, 1, c.T, 1}),      leaf(c.inputs[4], {c.K, 1, c.T, 1}),
+              leaf(&first_sequence, {1}, GGML_TYPE_I32)};
+    }
     if (is("flash_attn_ext")) {
       ggml_tensor* k = leaf(c.inputs[1], {c.K, c.HK, c.S});
       ggml_tensor* v = leaf(c.inputs[2], {c.V, c.HK, c.S});
@@ -120,6 +131,12 @@ class block {
     }
     if (is("gated_delta_net") || is("gated_delta_net_per_key")) {
       return ggml_gated_delta_net(ctx, x[0], x[1], x[2], x[3], x[4], x[5], 1);
+    }
+    if (is("ssm_conv")) {
+      return ggml_ssm_conv(ctx, x[0], x[1]);
+    }
+    if (is("ssm_scan") || is("ssm_scan_per_state")) {
+      return ggml_ssm_scan(ctx, x[0], x[1], x[2], x[3], x[4], x[5], x[6], 1);
     }
     if (is("flash_attn_ext")) {
       return ggml_flash_attn_ext(ctx, x[0], x[1], x[2], x[3], scale, 0.0f, 0.0f);

@@ -77,8 +77,7 @@ class Seqmix:
 
 class SeqmixCall:
     def __init__(self, side, row, x, threads):
-        gates = operators.RECURRENCES[row.operator].gates if row.group == "recurrences" else []
-        self.kept = [x[name] for name in ("q", "k", "v", *gates)]
+        self.kept = [x[name] for name in operators.arguments(row)]
         self.side, self.repeats, self.state = side, 1, x.get("state")
         self.output = poisoned((row.T, row.H, row.V))
         self.after = None if self.state is None else poisoned(self.state.shape)
@@ -107,6 +106,12 @@ def causal_mask(row):
     return operators.dense(np.where(hidden, -np.inf, 0), np.float16)
 
 
+def with_zeros_before(row, x):
+    """[H, K - 1 + T, 1]: a channel's tokens side by side, behind the zeros before the first."""
+    tokens = np.concatenate([np.zeros((row.K - 1, row.H, 1), np.float32), x["x"]])
+    return tokens.transpose(1, 0, 2)
+
+
 # operator -> ggml's: name, inputs in the order of its arguments, whether its state is [H, V, K].
 # What is computed here, ggml takes ready made, and it counts in seqmix's time alone.
 GGML = {
@@ -120,6 +125,11 @@ GGML = {
             lambda row, x: [x[n] for n in ("q", "k", "v", "g", "beta")], True),
     "rwkv7": ("rwkv_wkv7", lambda row, x: [x["q"], np.exp(x["g"]), x["k"], x["v"], -x["kk"],
                                            x["kk"] * x["a"]], True),
+    "causal_conv1d": (
+        "ssm_conv", lambda row, x: [with_zeros_before(row, x), x["weight"]], False),
+    "selective_scan": ("ssm_scan_per_state",
+                       lambda row, x: [x[n] for n in ("x", "dt", "a", "B", "C")], True),
+    "ssd": ("ssm_scan", lambda row, x: [x[n] for n in ("x", "dt", "a", "B", "C")], True),
     "softmax_attention": (
         "flash_attn_ext", lambda row, x: [x["q"], x["k"], x["v"], causal_mask(row)], False),
 }
@@ -142,7 +152,7 @@ class Ggml:
         return row.operator in GGML
 
     def open(self, row, x, threads):
-        if row.K != row.V:
+        if row.K != row.V and row.group != "scans":
             raise Refused("K and V have to be equal")
         if row.operator == "rwkv7" and row.K % 64 != 0:
             raise Refused("writes past rows that are no multiple of 64")

@@ -2,7 +2,8 @@
 """The rows of run.py: shapes, inputs, the result in float64, operations and bytes.
 
 A new row is a line of all_rows(); a new recurrence is a line of RECURRENCES, its call in
-recurrences.cpp, and, where a peer has it, a line of that peer's table.
+recurrences.cpp, and, where a peer has it, a line of that peer's table; a new scan is a line of
+SCANS, its call in scans.cpp, and likewise.
 """
 from __future__ import annotations
 
@@ -16,7 +17,10 @@ TOLERANCE = 5e-5  # of a result, relative to the largest element compared, as in
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One shape of one operator. T queries, S keys; H and HK their heads; K and V channels."""
+    """One shape of one operator. T queries, S keys; H and HK their heads; K and V channels.
+
+    Scans have H heads or channels, a state of K numbers (or K taps) for each of V channels of them.
+    """
     group: str
     operator: str
     T: int
@@ -33,6 +37,9 @@ class Row:
         if self.group == "softmax":
             parts += [f"S:{self.S}", f"H:{self.H}", f"HK:{self.HK}", f"D:{self.K}",
                       f"causal:{int(self.causal)}"]
+        elif self.group == "scans":
+            parts += [f"{letter}:{n}" for letter, n in
+                      zip(SCANS[self.operator].letters, (self.H, self.V, self.K)) if letter]
         else:
             parts += [f"H:{self.H}", f"K:{self.K}", f"V:{self.V}"]
         return "/".join(parts) + "/f32"
@@ -72,6 +79,34 @@ RECURRENCES = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """Arguments in seqmix's order, what H, V and K are called in names, and operations for each
+    element of the state (or tap) and token."""
+    arguments: list
+    letters: tuple
+    operations: int
+
+
+SCANS = {
+    "causal_conv1d": Scan(["x", "weight"], ("D", None, "W"), 2),
+    "selective_scan": Scan(["x", "dt", "a", "B", "C"], ("D", None, "N"), 5),
+    "ssd": Scan(["x", "dt", "a", "B", "C"], ("H", "P", "N"), 5),
+}
+
+
+def arguments(row):
+    """The names of the inputs in the order of seqmix's arguments."""
+    if row.group == "scans":
+        return SCANS[row.operator].arguments
+    gates = RECURRENCES[row.operator].gates if row.group == "recurrences" else []
+    return ["q", "k", "v", *gates]
+
+
+def scan(operator, t, h, k, v=1):
+    return Row("scans", operator, T=t, S=t, H=h, HK=h, K=k, V=v)
+
+
 def recurrence(operator, t, h, d):
     return Row("recurrences", operator, T=t, S=t, H=h, HK=h, K=d, V=d)
 
@@ -87,6 +122,8 @@ def all_rows():
                            ("gated_linear_attention", 32, 64), ("rwkv7", 32, 64),
                            ("linear_attention", 8, 128)):
         rows += [recurrence(operator, t, h, d) for t in (256, 64, 1)]
+    rows.append(scan("causal_conv1d", 512, 3328, 4))
+    rows.append(scan("ssd", 256, 48, 128, 64))
     for d in (64, 128):
         rows += [softmax(2048, 2048, 8, 8, d, causal) for causal in (False, True)]
     rows.append(softmax(1, 16384, 32, 8, 128, False))
@@ -95,6 +132,7 @@ def all_rows():
 
 def smoke_rows():
     rows = [recurrence(operator, 40, 2, 64) for operator in RECURRENCES]
+    rows += [scan("causal_conv1d", 40, 50, 4), scan("ssd", 40, 2, 16, 8)]
     return rows + [softmax(70, 70, 2, 1, 32, True)]
 
 
@@ -115,7 +153,8 @@ def dense(values, dtype=np.float32):
 
 
 def inputs(row):
-    """name -> array: [T, heads, channels], gates [T, H] or [T, H, K], state [H, K, V].
+    """name -> array: [T, heads, channels], gates [T, H] or [T, H, K], state [H, K, V]; of scans x
+    [T, H, V], dt [T, H], a [H] or [H, K], B and C [T, K], state [H, K, V]; taps [H, K].
 
     Uniform random numbers of mean 0 and variance 1; keys have a norm of about 1, so that states
     stay bounded; removal keys have norm 1.
@@ -123,6 +162,8 @@ def inputs(row):
     source = np.random.default_rng(1)
     def uniform(shape, mean=0.0, deviation=1.0):
         return dense(mean + deviation * source.uniform(-3 ** 0.5, 3 ** 0.5, shape))
+    if row.group == "scans":
+        return scan_inputs(row, uniform)
     unit = 1.0 if row.group == "softmax" else row.K ** -0.5
     x = {"q": uniform((row.T, row.H, row.K)), "k": uniform((row.S, row.HK, row.K), 0, unit),
          "v": uniform((row.S, row.HK, row.V))}
@@ -144,6 +185,17 @@ def inputs(row):
     return x
 
 
+def scan_inputs(row, uniform):
+    """Steps of about 0.15 behind softplus, rates of about -1."""
+    x = {"x": uniform((row.T, row.H, row.V))}
+    if row.operator == "causal_conv1d":
+        return {**x, "weight": uniform((row.H, row.K))}
+    each = (row.K,) if row.operator == "selective_scan" else ()
+    return {**x, "dt": uniform((row.T, row.H), -2, 0.5), "a": uniform((row.H, *each), -1, 0.3),
+            "B": uniform((row.T, row.K)), "C": uniform((row.T, row.K), 0, row.K ** -0.5),
+            "state": uniform((row.H, row.K, row.V))}
+
+
 # ---- the result in float64 ----
 
 @dataclasses.dataclass
@@ -156,7 +208,28 @@ class Expected:
 
 def reference(row, x):
     x = {name: value.astype(np.float64) for name, value in x.items()}
-    return (softmax_reference if row.group == "softmax" else recurrence_reference)(row, x)
+    by_group = {"softmax": softmax_reference, "recurrences": recurrence_reference,
+                "scans": scan_reference}
+    return by_group[row.group](row, x)
+
+
+def scan_reference(row, x):
+    """Tap by tap, or token by token."""
+    if row.operator == "causal_conv1d":
+        output = np.zeros((row.T, row.H, 1))
+        for i in range(row.K):
+            late = row.K - 1 - i
+            output[late:] += x["weight"][:, i, None] * x["x"][:max(row.T - late, 0)]
+        return Expected(np.s_[:], output, None)
+    state = x["state"].copy()
+    output = np.empty((row.T, row.H, row.V))
+    steps = np.log1p(np.exp(x["dt"]))
+    rates = x["a"].reshape(row.H, -1, 1)
+    for t in range(row.T):
+        step = steps[t][:, None, None]
+        state = np.exp(step * rates) * state + step * x["B"][t][:, None] * x["x"][t][:, None, :]
+        output[t] = np.einsum("hkv,k->hv", state, x["C"][t])
+    return Expected(np.s_[:], output, state)
 
 
 def recurrence_reference(row, x):
@@ -220,7 +293,8 @@ def operations(row):
     if row.group == "softmax":
         hidden = row.T * (row.T - 1) // 2 if row.causal else 0
         return 2 * row.H * (row.T * row.S - hidden) * (row.K + row.V)
-    return RECURRENCES[row.operator].operations * row.T * row.H * row.K * row.V
+    form = (SCANS if row.group == "scans" else RECURRENCES)[row.operator]
+    return form.operations * row.T * row.H * row.K * row.V
 
 
 def bytes_of(row, x):

@@ -49,6 +49,30 @@ class References(unittest.TestCase):
         np.testing.assert_allclose(a.output, scale * b.output, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(a.state, b.state, rtol=1e-6, atol=1e-9)
 
+    def test_scans(self):
+        row = operators.scan("causal_conv1d", 3, 1, 2)
+        x = {"x": np.array([1.0, 2, 4]).reshape(3, 1, 1), "weight": np.array([[10.0, 1]])}
+        np.testing.assert_allclose(operators.reference(row, x).output[:, 0, 0], [1, 12, 24])
+        # With rates that do not differ within a channel, one is the other with channels as heads.
+        per_state = operators.scan("selective_scan", 5, 3, 4)
+        x = operators.inputs(per_state)
+        x["a"] = np.repeat(x["a"][:, :1], 4, axis=1)
+        of_heads = {**x, "a": x["a"][:, 0]}
+        self.same(operators.reference(per_state, x),
+                  operators.reference(operators.scan("ssd", 5, 3, 4), of_heads), 1)
+
+    def test_a_scan_of_one_channel_by_hand(self):
+        row = operators.scan("ssd", 2, 1, 1)
+        step = math.log(2)  # softplus(0)
+        x = {"x": np.array([3.0, 5]).reshape(2, 1, 1), "dt": np.zeros((2, 1)),
+             "a": np.array([-1.0]), "B": np.array([[1.0], [2]]), "C": np.array([[1.0], [10]]),
+             "state": np.full((1, 1, 1), 4.0)}
+        first = 4 / 2 + 3 * step
+        second = first / 2 + 2 * 5 * step
+        expected = operators.reference(row, x)
+        np.testing.assert_allclose(expected.output[:, 0, 0], [first, 10 * second])
+        np.testing.assert_allclose(expected.state, [[[second]]])
+
     def test_softmax(self):
         row = operators.softmax(3, 3, 2, 1, 4, True)
         x = operators.inputs(row)

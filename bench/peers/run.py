@@ -245,7 +245,7 @@ def parse():
                         help="libggml_peer.so, if not beside libseqmix_peer.so")
     parser.add_argument("--without", action="append", default=[], choices=("ggml", "torch"),
                         help="leave out a peer that is installed")
-    parser.add_argument("--group", choices=("recurrences", "softmax"), help="rows of this group")
+    parser.add_argument("--group", choices=("recurrences", "scans", "softmax"), help="rows of this group")
     parser.add_argument("--filter", type=re.compile, metavar="REGEX",
                         help="rows whose name has a match")
     parser.add_argument("--threads", type=thread_list, default=["1", "all"], metavar="LIST",

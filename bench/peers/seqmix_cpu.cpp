@@ -19,6 +19,7 @@ thread_local std::string text;  // what the functions below return
 /// f(operator, context); what went wrong is left in `text`, and the answer is false.
 bool with_operator(const peer_call& call, const auto& f) {
   const peer_operator* op = find_recurrence(call.operation);
+  op = op != nullptr ? op : find_scan(call.operation);
   op = op != nullptr ? op : find_softmax(call.operation);
   if (op == nullptr) {
     text = std::string("no operator ") + call.operation;

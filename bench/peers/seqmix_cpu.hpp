@@ -16,8 +16,9 @@ struct peer_operator {
   seqmix::dispatch_report (*explain)(const peer_call& call, const seqmix::context& ctx);
 };
 
-/// The operator of that name among those of recurrences.cpp and softmax.cpp, or null.
+/// The operator of that name among those of recurrences.cpp, scans.cpp and softmax.cpp, or null.
 const peer_operator* find_recurrence(std::string_view name);
+const peer_operator* find_scan(std::string_view name);
 const peer_operator* find_softmax(std::string_view name);
 
 }  // namespace seqmix_bench

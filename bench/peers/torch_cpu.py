@@ -93,6 +93,8 @@ class Torch:
     def offers(self, row):
         if row.group == "softmax":
             return self.name == "PyTorch SDPA"
+        if row.group == "scans":
+            return False
         return self.name == "PyTorch loop" or (self.name == "PyTorch chunks" and row.T > 1)
 
     def open(self, row, x, threads):

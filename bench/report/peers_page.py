@@ -9,7 +9,8 @@ from plots import pyplot
 FACTS = ("cpu", "isa", "compiler", "flags", "seqmix", "ggml", "torch", "numpy", "all_threads",
          "rounds", "block_seconds")
 NOISY = 0.10  # a row whose ceilings moved by more than this gets a mark
-TITLES = {"recurrences": "Recurrences against peers", "softmax": "Softmax attention against peers"}
+TITLES = {"recurrences": "Recurrences against peers", "scans": "Scans against peers",
+          "softmax": "Softmax attention against peers"}
 ROW = ("name", "group", "operator", "threads", "T", "S", "H", "HK", "K", "V", "peers")
 MEASURED = ("seconds", "flop", "bytes", "probes", "relative_error", "algorithm")
 
@@ -40,8 +41,8 @@ def probe(row, what):
 
 
 def memory_of(row):
-    """A recurrence writes its state as it reads it; attention reads."""
-    return "copy" if row["group"] == "recurrences" else "read"
+    """A recurrence or a scan writes as it reads; attention reads."""
+    return "read" if row["group"] == "softmax" else "copy"
 
 
 def spread_of(row):

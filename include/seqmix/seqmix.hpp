@@ -3,9 +3,11 @@
 
 // Everything but the opt-in headers: <seqmix/openmp.hpp> and <seqmix/interop/...>.
 #include <seqmix/core/version.hpp>
+#include <seqmix/ops/causal_conv1d/causal_conv1d.hpp>
 #include <seqmix/ops/cross_scan2d/cross_scan2d.hpp>
 #include <seqmix/ops/damped_ema/damped_ema.hpp>
 #include <seqmix/ops/delta_rule/delta_rule.hpp>
+#include <seqmix/ops/depthwise_conv1d/depthwise_conv1d.hpp>
 #include <seqmix/ops/diagonal_ssm/diagonal_ssm.hpp>
 #include <seqmix/ops/dplr_delta_rule/dplr_delta_rule.hpp>
 #include <seqmix/ops/elementwise_scan/elementwise_scan.hpp>
@@ -13,9 +15,11 @@
 #include <seqmix/ops/gated_delta_rule/gated_delta_rule.hpp>
 #include <seqmix/ops/gated_linear_attention/gated_linear_attention.hpp>
 #include <seqmix/ops/hgrn/hgrn.hpp>
+#include <seqmix/ops/hydra/hydra.hpp>
 #include <seqmix/ops/kda/kda.hpp>
 #include <seqmix/ops/lightning_attention/lightning_attention.hpp>
 #include <seqmix/ops/linear_attention/linear_attention.hpp>
+#include <seqmix/ops/matrix_recurrence/bidirectional.hpp>
 #include <seqmix/ops/merge_attention/merge_attention.hpp>
 #include <seqmix/ops/min_gru/min_gru.hpp>
 #include <seqmix/ops/output_norm/output_norm.hpp>
@@ -25,6 +29,8 @@
 #include <seqmix/ops/rope/rope.hpp>
 #include <seqmix/ops/rwkv4/rwkv4.hpp>
 #include <seqmix/ops/rwkv7/rwkv7.hpp>
+#include <seqmix/ops/selective_scan/selective_scan.hpp>
+#include <seqmix/ops/selective_state_update/selective_state_update.hpp>
 #include <seqmix/ops/softmax_attention/alibi.hpp>
 #include <seqmix/ops/softmax_attention/kv_cache.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>
@@ -34,4 +40,5 @@
 #include <seqmix/ops/softmax_attention/relative_position.hpp>
 #include <seqmix/ops/softmax_attention/sink_window_cache.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>
+#include <seqmix/ops/ssd/ssd.hpp>
 #include <seqmix/ops/token_shift/token_shift.hpp>

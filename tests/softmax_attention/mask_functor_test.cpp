@@ -47,7 +47,7 @@ TEST_CASE("a mask functor hides pairs, alone and with everything else", "[softma
       c.sinks = 3;
       c.alibi = true;
       c.sink_logits = true;
-      check_against_oracle<float>(c, scattered_blocks{});
+      check_against_oracle<float>(c, any_mask(scattered_blocks{}));
       const auto score = [](float s, const score_context& at) {
         return s - 0.01f * static_cast<float>(at.key);
       };
@@ -129,7 +129,7 @@ TEST_CASE("empty blocks are not computed", "[softmax_attention]") {
   c.B = 1;
   attention_problem p(c);
   asked = 0;
-  call<float>(p, {.pin = pin_of(algorithm::tiled)}, counting{{.size = 256, .left = 0}});
+  call<float>(p, {.pin = pin_of(algorithm::tiled)}, any_mask(counting{{.size = 256, .left = 0}}));
   const std::int64_t pairs = c.H * T * T;
   CHECK(asked < pairs / 8);
   attention_case w = c;
@@ -178,7 +178,7 @@ TEST_CASE("structured masks, as what they are defined to be", "[softmax_attentio
   attention_case c = case_of(40, 70);
   attention_problem p(c);
   const auto bits_with = [&](const auto& mask) {
-    call<float>(p, {}, mask);
+    call<float>(p, {}, any_mask(mask));
     return p.o.values();
   };
   const std::vector<double> single = bits_with(seqmix::block_causal_mask(1));
@@ -193,8 +193,9 @@ TEST_CASE("structured masks, as what they are defined to be", "[softmax_attentio
   CHECK(compare(single, causal.o.values(), t) == "");
   CHECK(compare(none, causal.o.values(), t) == "");
   CHECK(everything == plain);
-  check_against_oracle<float>(case_of(70, 200), seqmix::prefix_mask{50});
+  check_against_oracle<float>(case_of(70, 200), any_mask(seqmix::prefix_mask{50}));
   check_against_oracle<float>(
-      case_of(100, 100), seqmix::grid_radius_mask{.width = 8, .rows = 10, .radius = 2, .begin = 7});
-  check_against_oracle<float>(case_of(64, 300), seqmix::block_causal_mask(17));
+      case_of(100, 100),
+      any_mask(seqmix::grid_radius_mask{.width = 8, .rows = 10, .radius = 2, .begin = 7}));
+  check_against_oracle<float>(case_of(64, 300), any_mask(seqmix::block_causal_mask(17)));
 }

@@ -61,11 +61,11 @@ void check_in_calls(const Mask& mask) {
        {call_form::batched, call_form::packed, call_form::cached, call_form::paged}) {
     for (const auto& [T, S] : {std::pair{5, 400}, std::pair{90, 300}, std::pair{60, 20}}) {
       attention_case c = case_of(T, S, form);
-      check_against_oracle<float>(c, mask);
+      check_against_oracle<float>(c, any_mask(mask));
       c.causal = true;
       c.sinks = 2;
       c.window = {.left = 200};
-      check_against_oracle<float>(c, mask);
+      check_against_oracle<float>(c, any_mask(mask));
     }
   }
 }
@@ -118,7 +118,7 @@ TEST_CASE("text_queries_mask leaves visual tokens to themselves", "[softmax_atte
   attention_case c = case_of(14, 14);
   c.causal = true;
   attention_problem p(c);
-  call<float>(p, {}, seqmix::text_queries_mask{{mixed}});
+  call<float>(p, {}, any_mask(seqmix::text_queries_mask{{mixed}}));
   bool own = true;
   p.o.for_each([&](const tensor<4>::index& i) {
     own &= mixed[i[1]] < 0 || p.o[i] == p.v[{i[0], i[1], i[2] / 2, i[3]}];
@@ -131,13 +131,14 @@ TEST_CASE("directional_joint_mask lets one stream see the other", "[softmax_atte
   CHECK(picture(seqmix::directional_joint_mask{2, false}, 4, 4) ==
         rows{"xx..", "xx..", "xxxx", "xxxx"});
   CHECK(picture(seqmix::directional_joint_mask{2, false}, 1, 4) == rows{"xxxx"});
-  check_against_oracle<float>(case_of(70, 300), seqmix::directional_joint_mask{260});
-  check_against_oracle<float>(case_of(300, 300), seqmix::directional_joint_mask{130, false});
+  check_against_oracle<float>(case_of(70, 300), any_mask(seqmix::directional_joint_mask{260}));
+  check_against_oracle<float>(case_of(300, 300),
+                              any_mask(seqmix::directional_joint_mask{130, false}));
 
   // The stream that sees itself alone has the bits of a call without the other.
   attention_case c = case_of(300, 300);
   attention_problem joint(c);
-  call<float>(joint, {}, seqmix::directional_joint_mask{130, false});
+  call<float>(joint, {}, any_mask(seqmix::directional_joint_mask{130, false}));
   c.T = c.S = 130;
   attention_problem alone(c);
   for (const auto& pair : {std::pair{&joint.q, &alone.q}, std::pair{&joint.k, &alone.k},
@@ -183,7 +184,7 @@ TEST_CASE("segments have the bits of packed sequences of their own", "[softmax_a
   }
   attention_case c{.T = 600, .S = 600, .H = 2, .HK = 1, .D = 24, .V = 24};
   attention_problem p(c);
-  call<float>(p, {}, seqmix::segment_mask{{ids.data()}});
+  call<float>(p, {}, any_mask(seqmix::segment_mask{{ids.data()}}));
   c.T = c.S = 256;
   attention_problem first(c);
   for (const auto& pair :
@@ -247,7 +248,7 @@ TEST_CASE("a chain is causal", "[softmax_attention]") {
     for (const std::int64_t T : {1, 7, 40}) {
       attention_case c = case_of(T, 500, form);
       attention_problem tree(c);
-      call<float>(tree, {}, seqmix::tree_mask{.sees = sees.data(), .row_step = 40});
+      call<float>(tree, {}, any_mask(seqmix::tree_mask{.sees = sees.data(), .row_step = 40}));
       c.causal = true;
       attention_problem causal(c);
       call<float>(causal, {});
@@ -264,7 +265,8 @@ TEST_CASE("a node has the result of its own path", "[softmax_attention]") {
   const std::vector<std::uint8_t> sees = bytes_of(branching, n);
   for (const algorithm how : {algorithm::tiled, algorithm::split_kv, algorithm::naive}) {
     attention_problem p(case_of(n, before + n));
-    call<float>(p, {.pin = pin_of(how)}, seqmix::tree_mask{.sees = sees.data(), .row_step = n});
+    call<float>(p, {.pin = pin_of(how)},
+                any_mask(seqmix::tree_mask{.sees = sees.data(), .row_step = n}));
     for (std::int64_t r = 0; r < n; ++r) {
       std::vector<std::int64_t> path;
       for (std::int64_t j = 0; j < before + n; ++j) {
@@ -314,11 +316,11 @@ TEST_CASE("nodes of other branches have no influence, whatever they hold", "[sof
   const seqmix::tree_mask mask{.sees = sees.data(), .row_step = n};
   for (const algorithm how : {algorithm::tiled, algorithm::split_kv, algorithm::naive}) {
     attention_problem p(case_of(n, 80 + n));
-    call<float>(p, {.pin = pin_of(how)}, mask);
+    call<float>(p, {.pin = pin_of(how)}, any_mask(mask));
     const attention_problem clean = p;
     p.k.set({0, 80 + 2, 1, 3}, std::numeric_limits<double>::quiet_NaN());
     p.v.set({1, 80 + 5, 0, 5}, infinity);
-    call<float>(p, {.pin = pin_of(how)}, mask);
+    call<float>(p, {.pin = pin_of(how)}, any_mask(mask));
     bool right = true;
     p.o.for_each([&](const tensor<4>::index& i) {
       const bool key = i[0] == 0 && i[2] / 2 == 1 && above(branching, 2, i[1]);

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "any_mask.hpp"
 #include "attention_calls.hpp"
 #include "catch.hpp"
 

@@ -4,24 +4,24 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <ostream>
 #include <seqmix/seqmix.hpp>
 #include <string>
 #include <vector>
 
 #include "pool.hpp"
-#include "recurrence_kernels.hpp"
 #include "tensor.hpp"
 #include "tolerance.hpp"
 
 namespace seqmix_test {
 
 /// The operators with a matrix state.
-enum class recurrence { linear, retention, lightning, gla, delta, gdn, kda, dplr, rwkv7 };
+enum class recurrence { linear, retention, lightning, gla, delta, gdn, kda, dplr, rwkv7, ssd };
 inline constexpr recurrence every_recurrence[] = {
-    recurrence::linear, recurrence::retention, recurrence::lightning,
-    recurrence::gla,    recurrence::delta,     recurrence::gdn,
-    recurrence::kda,    recurrence::dplr,      recurrence::rwkv7};
+    recurrence::linear, recurrence::retention, recurrence::lightning, recurrence::gla,
+    recurrence::delta,  recurrence::gdn,       recurrence::kda,       recurrence::dplr,
+    recurrence::rwkv7,  recurrence::ssd};
 
 constexpr const char* name(recurrence r) noexcept {
   constexpr const char* names[] = {"linear_attention",
@@ -32,7 +32,8 @@ constexpr const char* name(recurrence r) noexcept {
                                    "gated_delta_rule",
                                    "kda",
                                    "dplr_delta_rule",
-                                   "rwkv7"};
+                                   "rwkv7",
+                                   "ssd"};
   return names[static_cast<int>(r)];
 }
 constexpr bool has_delta(recurrence r) noexcept {
@@ -89,7 +90,7 @@ class recurrence_problem {
     k = tensor<4>(c.type, {batch, rows, c.H, c.K}, c.inputs);
     v = tensor<4>(c.type, {batch, rows, c.HV, c.V}, c.inputs);
     o = tensor<4>(c.output, {batch, rows, c.HV, c.V}, c.outputs);
-    const bool per_key = has_gates(c.op) && c.op != recurrence::gdn;
+    const bool per_key = has_gates(c.op) && c.op != recurrence::gdn && c.op != recurrence::ssd;
     gate = tensor<4>(c.type, {batch, rows, c.HV, per_key ? c.K : 1}, c.inputs);
     beta = tensor<4>(c.type, {batch, rows, c.HV, c.many_betas ? c.V : 1}, c.inputs);
     a = tensor<4>(c.type, {batch, rows, c.HV, c.K}, c.inputs);
@@ -179,6 +180,53 @@ class recurrence_problem {
   tensor<1> slopes, offsets, slots;
 };
 
+/// `ssd` with the arguments and options of the others: gates stand for steps, which may be below 0.
+template <class Op>
+struct ssd_like {
+  const Op& op;
+
+  static seqmix::ssd_options converted(const seqmix::recurrence_options& x) {
+    return {.dt_least = -std::numeric_limits<double>::infinity(),
+            .initial_state = x.initial_state,
+            .final_state = x.final_state,
+            .initial_slots = x.initial_slots,
+            .final_slots = x.final_slots,
+            .groups = x.heads,
+            .direction = x.direction,
+            .varlen = x.varlen,
+            .checkpoints = x.checkpoints,
+            .checkpoint_every = x.checkpoint_every,
+            .rollback = x.rollback,
+            .accumulate = x.accumulate};
+  }
+  void operator()(const auto& q, const auto& k, const auto& v, const auto& dt, const auto& rate,
+                  const auto& o, const seqmix::recurrence_options& x = {},
+                  const seqmix::context& ctx = {}) const {
+    op(v, dt, rate, k, q, o, converted(x), ctx);
+  }
+};
+/// The operator itself has the other verbs, too.
+struct ssd_like_operator : ssd_like<seqmix::ssd_fn> {
+  constexpr ssd_like_operator() : ssd_like<seqmix::ssd_fn>{seqmix::ssd} {}
+
+  struct explainer {
+    auto operator()(const auto& q, const auto& k, const auto& v, const auto& dt, const auto& rate,
+                    const auto& o, const seqmix::recurrence_options& x = {},
+                    const seqmix::context& ctx = {}) const {
+      return seqmix::ssd.explain(v, dt, rate, k, q, o, converted(x), ctx);
+    }
+  };
+  static constexpr explainer explain{};
+  std::size_t workspace_bytes(const auto& q, const auto& k, const auto& v, const auto& dt,
+                              const auto& rate, const auto& o,
+                              const seqmix::recurrence_options& x = {},
+                              const seqmix::context& ctx = {}) const {
+    return seqmix::ssd.workspace_bytes(v, dt, rate, k, q, o, converted(x), ctx);
+  }
+};
+inline constexpr ssd_like_operator ssd_like_others;
+inline constexpr ssd_like<seqmix::naive_ssd_fn> naive_ssd_like_others{seqmix::naive_ssd};
+
 /// A view of rows of one element as numbers, [B, T, HV].
 template <class T, std::size_t Rank>
 seqmix::tensor_view<const T, Rank - 1> without_last(const seqmix::tensor_view<const T, Rank>& x) {
@@ -224,6 +272,8 @@ auto with_recurrence(const recurrence_problem& p, F&& f) {
                               : f(seqmix::kda, seqmix::naive_kda, q, k, v, g, number, o, x);
       case recurrence::dplr:
         return f(seqmix::dplr_delta_rule, seqmix::naive_dplr_delta_rule, q, k, v, g, a, b, o, x);
+      case recurrence::ssd:
+        return f(ssd_like_others, naive_ssd_like_others, q, k, v, without_last(g), slopes, o, x);
       default:
         return f(seqmix::rwkv7, seqmix::naive_rwkv7, q, k, v, g, a, b, o, x);
     }

@@ -74,8 +74,7 @@ class contract {
 
   /// The element type of a tensor that an operator computes with.
   contract& real(const char* argument, scalar_type type) {
-    return require(type != scalar_type::i32 && type != scalar_type::i64, argument,
-                   "element type f32, f64, f16 or bf16", name(type));
+    return require(!is_integral(type), argument, "element type f32, f64, f16 or bf16", name(type));
   }
 
   template <class Pointer, std::size_t Rank>
@@ -182,6 +181,38 @@ class contract {
         fail(argument, "lengths from 0 to " + std::to_string(most),
              "entry " + std::to_string(i) + " = " + std::to_string(length));
       }
+    }
+    return *this;
+  }
+
+  /// Entries of a pool of states, one for each sequence; -1 skips the sequence. `distinct`: for
+  /// states that are written.
+  contract& slots(const char* argument, const any_view<1>& v, std::int64_t sequences,
+                  std::int64_t pool, bool distinct) {
+    index_vector(argument, v, sequences, true);
+    equal(argument, " entries", sequences, v.extents[0]);
+    // Only entries that meet a mark of their remainder are compared with those before.
+    constexpr std::int64_t marks = 4096;
+    std::array<std::uint64_t, marks / 64> seen{};
+    for (std::int64_t n = 0; holds() && n < sequences; ++n) {
+      const std::int64_t slot = index_at(v, n);
+      if (slot < -1 || slot >= pool) {
+        return fail(argument, "-1, or entries of a pool of " + std::to_string(pool),
+                    "entry " + std::to_string(n) + " = " + std::to_string(slot));
+      }
+      if (!distinct || slot < 0) {
+        continue;
+      }
+      std::uint64_t& word = seen[static_cast<std::size_t>(slot % marks / 64)];
+      const std::uint64_t bit = std::uint64_t{1} << (slot % 64);
+      for (std::int64_t m = 0; (word & bit) != 0 && holds() && m < n; ++m) {
+        if (index_at(v, m) == slot) {
+          fail(argument, "each entry of the pool at most once",
+               "entries " + std::to_string(m) + " and " + std::to_string(n) + " = " +
+                   std::to_string(slot));
+        }
+      }
+      word |= bit;
     }
     return *this;
   }

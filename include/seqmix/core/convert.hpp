@@ -72,6 +72,25 @@ SEQMIX_ALWAYS_INLINE void with_number_elements(const void* data, scalar_type typ
   }
 }
 
+/// The real number at an offset from a tensor's first element.
+template <class C>
+SEQMIX_ALWAYS_INLINE C real_element(const void* data, scalar_type type, std::int64_t at) noexcept {
+  C value{};
+  with_real_elements(data, type, [&](const auto* first) __attribute__((always_inline)) {
+    value = widen<C>(first[at]);
+  });
+  return value;
+}
+
+/// The counterpart.
+template <class C>
+SEQMIX_ALWAYS_INLINE void set_real_element(void* data, scalar_type type, std::int64_t at,
+                                           C value) noexcept {
+  with_real_elements(data, type, [&]<class T>(T* first) __attribute__((always_inline)) {
+    first[at] = narrow<T>(value);
+  });
+}
+
 /// Entry `i` of a vector of real numbers.
 template <class C>
 SEQMIX_ALWAYS_INLINE C real_at(const any_view<1>& v, std::int64_t i) noexcept {

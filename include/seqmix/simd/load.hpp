@@ -187,6 +187,49 @@ SEQMIX_ALWAYS_INLINE void store_strided(vec<C, Arch> x, T* row, std::int64_t str
   }
 }
 
+/// How many of the elements [first, first + width) of a row of `n` fill whole registers in a row.
+template <class C, class Arch>
+SEQMIX_ALWAYS_INLINE std::int64_t whole_lanes(std::int64_t stride, std::int64_t first,
+                                              std::int64_t n, std::int64_t width) noexcept {
+  constexpr std::int64_t w = lanes<C, Arch>;
+  const std::int64_t left = n - first < width ? n - first : width;
+  return stride != 1 || left < 0 ? 0 : left / w * w;
+}
+
+/// Elements [first, first + width) of a strided row of `n`, times `factor`, into aligned memory;
+/// zeros past the end, up to whole registers.
+template <class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE void load_row(const T* row, std::int64_t stride, std::int64_t first,
+                                   std::int64_t n, C factor, C* out, std::int64_t width) noexcept {
+  constexpr std::int64_t w = lanes<C, Arch>;
+  const vec<C, Arch> f(factor);
+  const std::int64_t whole = whole_lanes<C, Arch>(stride, first, n, width);
+  for (std::int64_t i = 0; i < whole; i += w) {
+    (load<C, Arch>(row + first + i) * f).store_aligned(out + i);
+  }
+  for (std::int64_t i = whole; i < width; i += w) {
+    (load_strided<C, Arch>(row, stride, first + i, n) * f).store_aligned(out + i);
+  }
+}
+
+/// The counterpart: aligned elements, times `factor`, to the elements [first, first + width) that
+/// exist.
+template <class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE void store_row(const C* from, C factor, T* row, std::int64_t stride,
+                                    std::int64_t first, std::int64_t n,
+                                    std::int64_t width) noexcept {
+  constexpr std::int64_t w = lanes<C, Arch>;
+  using V = vec<C, Arch>;
+  const V f(factor);
+  const std::int64_t whole = whole_lanes<C, Arch>(stride, first, n, width);
+  for (std::int64_t i = 0; i < whole; i += w) {
+    store<C, Arch>(V::load_aligned(from + i) * f, row + first + i);
+  }
+  for (std::int64_t i = whole; i < width && first + i < n; i += w) {
+    store_strided<C, Arch>(V::load_aligned(from + i) * f, row, stride, first + i, n);
+  }
+}
+
 }  // namespace simd
 
 SEQMIX_END_NAMESPACE

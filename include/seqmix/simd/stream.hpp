@@ -8,42 +8,37 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace simd {
 
-/// Stores a register to memory that it does not bring into the caches first, where the hardware
-/// can; `p` is aligned to the register. Other threads see it after `stream_fence`.
+/// Stores a register to aligned memory that no one reads soon: where the hardware can, without
+/// fetching what lies there and past the caches. `finish_streams` comes before others may look.
 template <class C, class Arch>
-SEQMIX_ALWAYS_INLINE void store_streaming(vec<C, Arch> x, C* p) noexcept {
-#if defined(__SSE2__)
+SEQMIX_ALWAYS_INLINE void stream(vec<C, Arch> x, C* p) noexcept {
+  constexpr std::size_t bytes = sizeof(vec<C, Arch>);
+  constexpr bool is_float = std::is_same_v<C, float>;
 #if defined(__AVX512F__)
-  if constexpr (sizeof(x) == 64) {
-    if constexpr (std::is_same_v<C, float>) {
-      return _mm512_stream_ps(p, x);
-    } else {
-      return _mm512_stream_pd(p, x);
-    }
-  } else
+  if constexpr (bytes == 64 && is_float) {
+    return _mm512_stream_ps(p, x);
+  } else if constexpr (bytes == 64) {
+    return _mm512_stream_pd(p, x);
+  }
 #endif
 #if defined(__AVX__)
-      if constexpr (sizeof(x) == 32) {
-    if constexpr (std::is_same_v<C, float>) {
-      return _mm256_stream_ps(p, x);
-    } else {
-      return _mm256_stream_pd(p, x);
-    }
-  } else
-#endif
-  {
-    if constexpr (std::is_same_v<C, float>) {
-      return _mm_stream_ps(p, x);
-    } else {
-      return _mm_stream_pd(p, x);
-    }
+  if constexpr (bytes == 32 && is_float) {
+    return _mm256_stream_ps(p, x);
+  } else if constexpr (bytes == 32) {
+    return _mm256_stream_pd(p, x);
   }
-#else
-  x.store_aligned(p);
 #endif
+#if defined(__SSE2__)
+  if constexpr (bytes == 16 && is_float) {
+    return _mm_stream_ps(p, x);
+  } else if constexpr (bytes == 16) {
+    return _mm_stream_pd(p, x);
+  }
+#endif
+  x.store_aligned(p);
 }
 
-SEQMIX_ALWAYS_INLINE void stream_fence() noexcept {
+SEQMIX_ALWAYS_INLINE void finish_streams() noexcept {
 #if defined(__SSE2__)
   _mm_sfence();
 #endif

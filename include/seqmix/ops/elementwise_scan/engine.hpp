@@ -130,7 +130,7 @@ class scan_task {
             std::byte* memory) noexcept
       : p_(p),
         plan_(plan),
-        s_(scan_sequence_at(p, index / (p.heads() * plan.parts))),
+        s_(sequence_at(p, index / (p.heads() * plan.parts))),
         head_(index / plan.parts % p.heads()),
         first_(index % plan.parts * plan.width) {
     const std::int64_t left = p.channels() - first_;
@@ -140,7 +140,7 @@ class scan_task {
   }
 
   void run() noexcept {
-    if (s_.initial < 0 || s_.final < 0) {
+    if (s_.skipped()) {
       return;
     }
     load_state();
@@ -161,7 +161,7 @@ class scan_task {
     if (p_.final_state.given()) {
       store_state();
     }
-    simd::stream_fence();
+    simd::finish_streams();
   }
 
  private:
@@ -278,7 +278,7 @@ class scan_task {
 
   const scan_problem& p_;
   const plan_type& plan_;
-  scan_sequence s_;
+  sequence_place s_;
   std::int64_t head_;
   std::int64_t first_;
   std::int64_t channels_;

@@ -106,7 +106,7 @@ struct fixed_scan {
       simd::unroll<step::outputs>([&](auto i) __attribute__((always_inline)) {
         C* to = x.out[i] + t * x.out_step[i] + at;
         if (streams) {
-          simd::store_streaming<C, Arch>(out[i], to);
+          simd::stream<C, Arch>(out[i], to);
         } else {
           out[i].store_unaligned(to);
         }

@@ -51,8 +51,8 @@ struct naive_scan_token {
 template <class Tag, class Step>
 void naive_scan(const scan_problem& p, const std::vector<double>& neutral, Step&& step) {
   for (std::int64_t n = 0; n < p.sequences; ++n) {
-    const scan_sequence s = scan_sequence_at(p, n);
-    for (std::int64_t i = 0; s.initial >= 0 && s.final >= 0 && i < p.heads(); ++i) {
+    const sequence_place s = sequence_at(p, n);
+    for (std::int64_t i = 0; !s.skipped() && i < p.heads(); ++i) {
       // Backwards: what the channels of a head share is still to be read until the first is done.
       for (std::int64_t d = p.channels(); d-- > 0;) {
         std::vector<double> h = neutral;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <seqmix/common/sequence.hpp>
 #include <seqmix/core/view_of.hpp>
 #include <seqmix/ops/elementwise_scan/options.hpp>
 
@@ -47,36 +48,8 @@ struct scan_problem {
 
 namespace detail {
 
-/// Where one sequence's tokens lie, and its states.
-struct scan_sequence {
-  std::int64_t batch;
-  std::int64_t begin;  // on the time axis
-  std::int64_t tokens;
-  std::int64_t initial;  // entry of the states; -1: the sequence is skipped
-  std::int64_t final;
-  bool reverse;
-
-  /// The place on the time axis of the t-th token in the order of the scan.
-  SEQMIX_ALWAYS_INLINE std::int64_t place(std::int64_t t) const noexcept {
-    return begin + (reverse ? tokens - 1 - t : t);
-  }
-};
-
-SEQMIX_ALWAYS_INLINE scan_sequence scan_sequence_at(const scan_problem& p,
-                                                    std::int64_t n) noexcept {
-  scan_sequence s{n, 0, p.tokens(), n, n, p.direction == scan_direction::reverse};
-  if (p.packed) {
-    s.batch = 0;
-    s.begin = index_at(p.offsets, n);
-    s.tokens = index_at(p.offsets, n + 1) - s.begin;
-  }
-  if (p.initial_slots.given()) {
-    s.initial = s.final = index_at(p.initial_slots, n);
-  }
-  if (p.final_slots.given()) {
-    s.final = index_at(p.final_slots, n);
-  }
-  return s;
+SEQMIX_ALWAYS_INLINE sequence_place sequence_at(const scan_problem& p, std::int64_t n) noexcept {
+  return sequence_place_at(p, n, p.tokens(), p.direction == scan_direction::reverse);
 }
 
 /// The place of token `place`'s row in a tensor of a scan.

@@ -163,6 +163,16 @@ struct chunk_run {
     }
   }
 
+  template <int Rows, int Width>
+  static SEQMIX_ALWAYS_INLINE void store(const V (&acc)[Rows][Width], C* at,
+                                         std::int64_t step) noexcept {
+    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      simd::unroll<Width>([&](auto c) __attribute__((always_inline)) {
+        acc[r][c].store_aligned(at + r * step + c * w);
+      });
+    });
+  }
+
   /// acc[r] += scores[i + r][j] x_j over the tokens j before token i, with x from `column` on.
   template <int Rows, int Width>
   SEQMIX_ALWAYS_INLINE void earlier(V (&acc)[Rows][Width], const C* scores, std::int64_t i,
@@ -242,11 +252,7 @@ struct chunk_run {
         within(acc, chunk.query_b, i, r, r, chunk.u, column);
       }
     });
-    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-      simd::unroll<Width>([&](auto c) __attribute__((always_inline)) {
-        acc[r][c].store_aligned(rows.o + (i + r) * rows.values + column + c * w);
-      });
-    });
+    store(acc, rows.o + i * rows.values + column, rows.values);
   }
 
   /// Rows [d, d + Rows) of the state after the chunk.
@@ -272,11 +278,7 @@ struct chunk_run {
     if constexpr (general) {
       write(rows.b, chunk.u);
     }
-    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-      simd::unroll<Width>([&](auto c) __attribute__((always_inline)) {
-        acc[r][c].store_aligned(at + (r * Width + c) * w);
-      });
-    });
+    store(acc, at, Width * w);
   }
 };
 

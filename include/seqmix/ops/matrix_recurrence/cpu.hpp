@@ -42,23 +42,18 @@ violation matrix_recurrence_cpu<C, Arch, Decay, Update>::run(const matrix_recurr
         .run(ctx.executor);
     return {};
   }
-  const auto task = [&](std::int64_t index, int worker) {
-    const std::int64_t heads = p.value_heads();
-    const recurrence_sequence s = recurrence_sequence_at(p, index / (heads * plan.parts));
-    const std::int64_t part = index % plan.parts;
-    if (s.initial >= 0 && s.final >= 0) {
-      scratch_layout layout(scratch + plan.worker_bytes * static_cast<std::size_t>(worker));
-      head_run<C, Arch, Decay, Update> head(p, plan, s, index / plan.parts % heads, layout);
-      head.begin = part * plan.tiles / plan.parts;
-      head.end = (part + 1) * plan.tiles / plan.parts;
-      if (plan.choice.algorithm == recurrence_algorithm::step) {
-        head.run_step();
-      } else {
-        head.run_all();
-      }
-    }
-  };
-  ctx.executor.run(p.sequences * p.value_heads() * plan.parts, task);
+  over_heads(p, plan, ctx.executor, scratch, plan.parts,
+             [&](const recurrence_sequence& s, std::int64_t hv, std::int64_t part, std::byte* own) {
+               scratch_layout layout(own);
+               head_run<C, Arch, Decay, Update> head(p, plan, s, hv, layout);
+               head.begin = part * plan.tiles / plan.parts;
+               head.end = (part + 1) * plan.tiles / plan.parts;
+               if (plan.choice.algorithm == recurrence_algorithm::step) {
+                 head.run_step();
+               } else {
+                 head.run_all();
+               }
+             });
   return {};
 }
 

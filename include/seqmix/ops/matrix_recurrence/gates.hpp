@@ -23,38 +23,8 @@ double head_parameter_at(const head_parameter& x, std::int64_t hv, std::int64_t 
 }
 
 template <class Tag>
-double softplus_of(double x) noexcept {
-  // Above all of the range, and NaN stays one.
-  return (x < 0 ? 0 : x) + std::log1p(std::exp(-std::fabs(x)));
-}
-
-template <class Tag>
 double logistic_of(double x) noexcept {
   return 1 / (1 + std::exp(-x));
-}
-
-/// The factor of a value head's only gate.
-template <class Tag>
-double decoded_gate(const gate_form& form, std::int64_t hv, double x) noexcept {
-  switch (form.encoding) {
-    case gate_encoding::log2:
-      return std::exp2(x);
-    case gate_encoding::linear:
-      return x;
-    case gate_encoding::softplus:
-      return std::exp(-std::exp(head_parameter_at<Tag>(form.a_log, hv, 0)) *
-                      softplus_of<Tag>(x + head_parameter_at<Tag>(form.bias, hv, 0)));
-    case gate_encoding::bounded:
-      return std::exp(form.constant *
-                      logistic_of<Tag>(std::exp(head_parameter_at<Tag>(form.a_log, hv, 0)) *
-                                       (x + head_parameter_at<Tag>(form.bias, hv, 0))));
-    case gate_encoding::exponential:
-      return std::exp(-std::exp(x));
-    case gate_encoding::logsigmoid:
-      return std::exp(-softplus_of<Tag>(-x) / form.constant);
-    default:
-      return std::exp(x);
-  }
 }
 
 /// A value head's parameters as rows: e^a_log and the bias of every gate.
@@ -99,52 +69,112 @@ SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> settled_factor(simd::vec<C, Arch> g, Str
   return factor;
 }
 
+/// Calls `f(logs)` with the function that makes logarithms g of encoded gates: `logs(x, rate,
+/// bias)` of a register, its parameters asked for, as `rate()`, where the encoding has any.
+template <class C, class Arch, class F>
+SEQMIX_ALWAYS_INLINE void with_gate_logs(const gate_form& form, F&& f) noexcept {
+  using V = simd::vec<C, Arch>;
+  const V zero(C(0));
+  const V constant(static_cast<C>(form.constant));
+  switch (form.encoding) {
+    case gate_encoding::softplus:
+      return f([&](V x, const auto& rate, const auto& bias) __attribute__((always_inline)) {
+        return zero - rate() * simd::softplus<C, Arch>(x + bias());
+      });
+    case gate_encoding::bounded:
+      return f([&](V x, const auto& rate, const auto& bias) __attribute__((always_inline)) {
+        return constant * simd::logistic<C, Arch>(rate() * (x + bias()));
+      });
+    case gate_encoding::exponential:
+      return f([&](V x, const auto&, const auto&)
+                   __attribute__((always_inline)) { return zero - simd::exp<C, Arch>(x); });
+    case gate_encoding::logsigmoid:
+      return f([&](V x, const auto&, const auto&) __attribute__((always_inline)) {
+        return (zero - simd::softplus<C, Arch>(zero - x)) / constant;
+      });
+    default:
+      return f([](V x, const auto&, const auto&) { return x; });
+  }
+}
+
 /// Factors in place of a row of encoded gates. The rows of parameters are read where the encoding
 /// has any; `owed` is a row, from the sequence's first token on.
 template <class C, class Arch>
 void decode_gates(const gate_form& form, const C* rate, const C* bias, C* owed, C* row,
                   std::int64_t width) noexcept {
   using V = simd::vec<C, Arch>;
-  const V zero(C(0));
-  const V constant(static_cast<C>(form.constant));
-  // f makes logarithms of gates.
-  const auto over_row = [&](auto&& f) __attribute__((always_inline)) {
-    for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
-      const V g = f(V::load_aligned(row + i), i);
+  constexpr std::int64_t w = simd::lanes<C, Arch>;
+  if (form.encoding == gate_encoding::linear) {
+    return;
+  }
+  if (form.encoding == gate_encoding::log2) {
+    for (std::int64_t i = 0; i < width; i += w) {
+      const V x = V::load_aligned(row + i);
+      const V g = x * V(C(0.6931471805599453));
+      settled_factor<C, Arch>(
+          g, [&] { return simd::precise_exp2<C, Arch>(x); }, owed + i)
+          .store_aligned(row + i);
+    }
+    return;
+  }
+  with_gate_logs<C, Arch>(form, [&](const auto& logs) __attribute__((always_inline)) {
+    for (std::int64_t i = 0; i < width; i += w) {
+      const V g = logs(
+          V::load_aligned(row + i), [&] { return V::load_aligned(rate + i); },
+          [&] { return V::load_aligned(bias + i); });
       settled_factor<C, Arch>(
           g, [&] { return simd::exp<C, Arch>(g); }, owed + i)
           .store_aligned(row + i);
     }
-  };
-  switch (form.encoding) {
-    case gate_encoding::log2:
-      for (std::int64_t i = 0; i < width; i += simd::lanes<C, Arch>) {
-        const V x = V::load_aligned(row + i);
-        const V g = x * V(C(0.6931471805599453));
-        settled_factor<C, Arch>(
-            g, [&] { return simd::precise_exp2<C, Arch>(x); }, owed + i)
-            .store_aligned(row + i);
-      }
-      return;
-    case gate_encoding::linear:
-      return;
-    case gate_encoding::softplus:
-      return over_row([&](V x, std::int64_t i) {
-        return zero -
-               V::load_aligned(rate + i) * simd::softplus<C, Arch>(x + V::load_aligned(bias + i));
-      });
-    case gate_encoding::bounded:
-      return over_row([&](V x, std::int64_t i) {
-        const V y = V::load_aligned(rate + i) * (x + V::load_aligned(bias + i));
-        return constant * simd::logistic<C, Arch>(y);
-      });
-    case gate_encoding::exponential:
-      return over_row([&](V x, std::int64_t) { return zero - simd::exp<C, Arch>(x); });
-    case gate_encoding::logsigmoid:
-      return over_row(
-          [&](V x, std::int64_t) { return (zero - simd::softplus<C, Arch>(zero - x)) / constant; });
-    default:
-      return over_row([](V x, std::int64_t) { return x; });
+  });
+}
+
+/// Factors in place of the only gates of many tokens of value head hv, in double; `count` and some
+/// more, up to whole registers.
+template <class Arch>
+void decode_numbers(const gate_form& form, std::int64_t hv, double* x,
+                    std::int64_t count) noexcept {
+  using V = simd::vec<double, Arch>;
+  constexpr std::int64_t w = simd::lanes<double, Arch>;
+  if (form.encoding == gate_encoding::linear) {
+    return;
+  }
+  if (form.encoding == gate_encoding::log2) {
+    for (std::int64_t i = 0; i < count; i += w) {
+      simd::precise_exp2<double, Arch>(V::load_aligned(x + i)).store_aligned(x + i);
+    }
+    return;
+  }
+  const V rate(std::exp(head_parameter_at<Arch>(form.a_log, hv, 0)));
+  const V bias(head_parameter_at<Arch>(form.bias, hv, 0));
+  with_gate_logs<double, Arch>(form, [&](const auto& logs) __attribute__((always_inline)) {
+    for (std::int64_t i = 0; i < count; i += w) {
+      const V g = logs(V::load_aligned(x + i), [&] { return rate; }, [&] { return bias; });
+      simd::exp<double, Arch>(g).store_aligned(x + i);
+    }
+  });
+}
+
+/// Time steps in place of the numbers of many tokens, and the factors of the state that they make.
+template <class C, class Arch>
+void decode_steps(const time_steps& steps, std::int64_t hv, double* x, C* dt,
+                  std::int64_t count) noexcept {
+  using V = simd::vec<double, Arch>;
+  constexpr std::int64_t w = simd::lanes<double, Arch>;
+  const V rate(head_parameter_at<Arch>(steps.rate, hv, 0));
+  const V bias(head_parameter_at<Arch>(steps.bias, hv, 0));
+  const V least(steps.least);
+  const V most(steps.most);
+  alignas(64) double lane[w];
+  for (std::int64_t i = 0; i < count; i += w) {
+    V step = V::load_aligned(x + i) + bias;
+    step = steps.softplus ? simd::softplus<double, Arch>(step) : step;
+    step = xsimd::select(step < least, least, xsimd::select(step > most, most, step));
+    step.store_aligned(lane);
+    for (std::int64_t j = 0; j < w; ++j) {
+      dt[i + j] = static_cast<C>(lane[j]);
+    }
+    simd::exp<double, Arch>(rate * step).store_aligned(x + i);
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <seqmix/ops/matrix_recurrence/head_state.hpp>
+#include <seqmix/ops/matrix_recurrence/outputs.hpp>
 #include <seqmix/ops/matrix_recurrence/plan.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -35,7 +36,11 @@ class head_run {
       chunk_ = chunk_rows<C, Arch>(layout, p, rows.values, plan.block);
     }
     state = layout.take<C>(plan.state_elements(p));
-    forget_decays();
+    const std::int64_t decays = Decay == state_decay::per_key ? rows.keys : 1;
+    for (std::int64_t i = 0; i < decays; ++i) {
+      rows.pending[i] = C(1);
+      rows.owed[i] = C(0);
+    }
     if (p.normalise) {
       load_normaliser(p, s, hv, rows);
     }
@@ -118,14 +123,6 @@ class head_run {
     }
   }
 
-  void forget_decays() noexcept {
-    const std::int64_t n = Decay == state_decay::per_key ? rows.keys : 1;
-    for (std::int64_t i = 0; i < n; ++i) {
-      rows.pending[i] = C(1);
-      rows.owed[i] = C(0);
-    }
-  }
-
   pending_decay<C> pending() const noexcept {
     return {Decay == state_decay::none ? nullptr : rows.pending, Decay == state_decay::per_key};
   }
@@ -199,6 +196,7 @@ class head_run {
       first = last;
     }
   }
+
   /// The ends of a tile's way that lie in the caller's memory as the recurrence would have them.
   tile_path<C> path_of(const tile_of_state<C>& t) const noexcept {
     tile_path<C> path;
@@ -230,8 +228,15 @@ class head_run {
 
   void emit(std::int64_t first, std::int64_t count) const noexcept {
     const std::int64_t last = end * plan.columns();
-    store_outputs<C, Arch>(p, s, hv, first, count, begin * plan.columns(),
-                           last < p.value_dim() ? last : p.value_dim(), rows);
+    output_block<C, Arch>{p,
+                          s,
+                          hv,
+                          first,
+                          count,
+                          begin * plan.columns(),
+                          last < p.value_dim() ? last : p.value_dim(),
+                          rows}
+        .store();
   }
 
   void keep(const any_out<4>& states, std::int64_t entry) const noexcept {

@@ -89,6 +89,31 @@ void naive_keep(const any_out<5>& x, std::int64_t sequence, std::int64_t entry, 
   }
 }
 
+/// Writes the output of token t, with what it meets on its way out.
+template <class Tag>
+void naive_output(const matrix_recurrence_problem& p, const recurrence_sequence& s, std::int64_t hv,
+                  std::int64_t t, const std::vector<double>& o) {
+  const std::int64_t place = s.place(t);
+  for (std::int64_t c = 0; c < p.value_dim(); ++c) {
+    double y = o[static_cast<std::size_t>(c)];
+    if (p.accumulate) {
+      y += naive_at<Tag>(p.o, s.batch, place, hv, c);
+    }
+    const double x = naive_at<Tag>(p.v, s.batch, place, hv, c);
+    if (p.skip.given()) {
+      y += x * naive_at<Tag>(p.skip, s.batch, place, hv, p.skip.extents[3] > 1 ? c : 0);
+    }
+    if (p.token_skip.given()) {
+      y += x * naive_at<Tag>(p.token_skip, s.batch, place, hv, 0);
+    }
+    if (p.z.given()) {
+      const double z = naive_at<Tag>(p.z, s.batch, place, hv, c);
+      y *= z / (1 + std::exp(-z));
+    }
+    naive_set<Tag>(p.o, s.batch, place, hv, c, y);
+  }
+}
+
 /// Calls `step(S, token)` for every token of every sequence and value head in order, S [K][V] row
 /// by row, and writes `o = S^T q`, with q scaled.
 template <class Tag, class Step>
@@ -98,7 +123,7 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
   std::vector<double> S(static_cast<std::size_t>(K * V));
   for (std::int64_t n = 0; n < p.sequences; ++n) {
     const recurrence_sequence s = recurrence_sequence_at(p, n);
-    for (std::int64_t hv = 0; s.initial >= 0 && s.final >= 0 && hv < p.value_heads(); ++hv) {
+    for (std::int64_t hv = 0; !s.skipped() && hv < p.value_heads(); ++hv) {
       for (std::int64_t i = 0; i < K * V; ++i) {
         S[static_cast<std::size_t>(i)] =
             p.initial_state.given() ? naive_at<Tag>(p.initial_state, s.initial, hv, i / V, i % V)
@@ -121,6 +146,10 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
         }
       };
       keep(0);
+      std::vector<double> read(static_cast<std::size_t>(V), 0.0);
+      if (p.shift_outputs && s.tokens > 0) {
+        naive_output<Tag>(p, s, hv, 0, read);
+      }
       for (std::int64_t t = 0; t < s.tokens; ++t) {
         const std::int64_t place = s.place(t);
         const auto row = [&](const any_view<4>& x, std::int64_t h) {
@@ -166,7 +195,10 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
             o += p.scale * token.q[static_cast<std::size_t>(d)] *
                  S[static_cast<std::size_t>(d * V + c)];
           }
-          naive_set<Tag>(p.o, s.batch, place, hv, c, p.normalise ? o / denominator : o);
+          read[static_cast<std::size_t>(c)] = p.normalise ? o / denominator : o;
+        }
+        if (!p.shift_outputs || t + 1 < s.tokens) {
+          naive_output<Tag>(p, s, hv, p.shift_outputs ? t + 1 : t, read);
         }
         keep(t + 1);
       }

@@ -45,6 +45,8 @@ struct recurrence_options {
   any_view<3> initial_normaliser{};  ///< z [N, HV, F], the sum of all k so far; zeros when absent
   any_out<3> final_normaliser{};     ///< likewise; may be the initial one's own memory
   std::optional<any_feature_map> key_features{};  ///< of k, where it is another map than q's
+  bool accumulate = false;     ///< outputs are added to what o holds, rounded to its type
+  bool shift_outputs = false;  ///< each output stands at the next token's place, 0 at the first
 };
 
 SEQMIX_END_NAMESPACE

@@ -189,6 +189,21 @@ struct recurrence_plan {
   }
 };
 
+/// Runs `f(sequence, value head, part, the worker's scratch)` for all that are not skipped.
+template <class C, class Arch, class F>
+void over_heads(const matrix_recurrence_problem& p, const recurrence_plan<C, Arch>& plan,
+                const executor_ref& executor, std::byte* scratch, std::int64_t parts, const F& f) {
+  const std::int64_t heads = p.value_heads();
+  const auto task = [&](std::int64_t index, int worker) {
+    const recurrence_sequence s = recurrence_sequence_at(p, index / (heads * parts));
+    if (!s.skipped()) {
+      f(s, index / parts % heads, index % parts,
+        scratch + plan.worker_bytes * static_cast<std::size_t>(worker));
+    }
+  };
+  executor.run(p.sequences * heads * parts, task);
+}
+
 }  // namespace detail
 
 SEQMIX_END_NAMESPACE

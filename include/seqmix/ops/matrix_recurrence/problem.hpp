@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/common/sequence.hpp>
 #include <seqmix/ops/matrix_recurrence/gate_views.hpp>
 #include <seqmix/ops/matrix_recurrence/options.hpp>
 
@@ -20,6 +21,18 @@ enum class state_update {
   general,  ///< b (a^T S)^T, which reads the state before its decay
 };
 
+/// Time steps of a state-space model, in place of a gate's logarithms x: a token's step is
+/// dt = softplus(x + bias), or x + bias, within limits. It multiplies the token's value, and
+/// e^(rate dt) the state.
+struct time_steps {
+  bool given = false;
+  head_parameter rate{};
+  head_parameter bias{};
+  bool softplus = false;
+  double least = 0;
+  double most = 0;
+};
+
 /// The descriptor of one call of an operator with a matrix state:
 ///
 ///     S_t = D_t S_(t-1) + update + k_t v_t^T,   o_t = scale S_t^T q_t
@@ -36,6 +49,7 @@ struct matrix_recurrence_problem {
   any_view<4> gate;        // [B, T, HV, 1 or K]
   gate_form gates;         // what they say of the decay
   double gate_factor = 1;  // of logarithms
+  time_steps steps;        // in place of `gates`
   bool retention = false;  // there is no gate: the decay of head h is 1 - 2^(-5 - h)
   any_view<4> beta;        // [B, T, HV, 1 or V], of delta
   beta_encoding betas = beta_encoding::plain;
@@ -66,6 +80,13 @@ struct matrix_recurrence_problem {
   any_view<3> initial_normaliser;
   any_out<3> final_normaliser;
 
+  // What becomes of an output o: ((o or 0, + what is there) + (skip + token_skip) v) silu(z).
+  bool accumulate = false;
+  bool shift_outputs = false;
+  any_view<4> skip;        // [B, T, HV, 1 or V]
+  any_view<4> token_skip;  // [B, T, HV, 1]
+  any_view<4> z;           // [B, T, HV, V]
+
   double scale = 1;
   head_map heads = head_map::grouped;
   scan_direction direction = scan_direction::forward;
@@ -79,6 +100,10 @@ struct matrix_recurrence_problem {
     return feature_dim > 0 ? feature_dim : q.extents[3];
   }
   constexpr bool has_features() const noexcept { return feature_dim > 0; }
+  /// Outputs are more than what the state is read as.
+  constexpr bool finishes_outputs() const noexcept {
+    return accumulate || shift_outputs || skip.given() || token_skip.given() || z.given();
+  }
   constexpr std::int64_t value_dim() const noexcept { return v.extents[3]; }
   /// The query and key head of a value head.
   constexpr std::int64_t key_head(std::int64_t hv) const noexcept {
@@ -89,15 +114,7 @@ struct matrix_recurrence_problem {
 namespace detail {
 
 /// Where one sequence's tokens lie, and its states.
-struct recurrence_sequence {
-  std::int64_t index;
-  std::int64_t batch;
-  std::int64_t begin;  // on the time axis
-  std::int64_t tokens;
-  std::int64_t initial;  // entry of the initial states; -1: the sequence is skipped
-  std::int64_t final;
-  bool reverse;
-
+struct recurrence_sequence : sequence_place {
   /// How many of the tokens from `first` on can run, at most `most`, before a state is kept.
   SEQMIX_ALWAYS_INLINE std::int64_t run_length(const matrix_recurrence_problem& p,
                                                std::int64_t first,
@@ -114,28 +131,11 @@ struct recurrence_sequence {
     }
     return stop - first;
   }
-
-  /// The place on the time axis of the t-th token in the order of the recurrence.
-  SEQMIX_ALWAYS_INLINE std::int64_t place(std::int64_t t) const noexcept {
-    return begin + (reverse ? tokens - 1 - t : t);
-  }
 };
 
 SEQMIX_ALWAYS_INLINE recurrence_sequence recurrence_sequence_at(const matrix_recurrence_problem& p,
                                                                 std::int64_t n) noexcept {
-  recurrence_sequence s{n, n, 0, p.q.extents[1], n, n, p.direction == scan_direction::reverse};
-  if (p.packed) {
-    s.batch = 0;
-    s.begin = index_at(p.offsets, n);
-    s.tokens = index_at(p.offsets, n + 1) - s.begin;
-  }
-  if (p.initial_slots.given()) {
-    s.initial = s.final = index_at(p.initial_slots, n);
-  }
-  if (p.final_slots.given()) {
-    s.final = index_at(p.final_slots, n);
-  }
-  return s;
+  return {sequence_place_at(p, n, p.q.extents[1], p.direction == scan_direction::reverse)};
 }
 
 }  // namespace detail

@@ -36,17 +36,8 @@ struct segmented_run {
             reinterpret_cast<C*>(memory + plan.worker_bytes * static_cast<std::size_t>(workers))) {}
 
   void run(const executor_ref& executor) const {
-    const std::int64_t heads = p.sequences * p.value_heads();
     const auto each = [&](std::int64_t parts, const auto& f) {
-      const auto task = [&](std::int64_t index, int worker) {
-        const std::int64_t n = index / (p.value_heads() * parts);
-        const recurrence_sequence s = recurrence_sequence_at(p, n);
-        if (s.initial >= 0 && s.final >= 0) {
-          f(s, index / parts % p.value_heads(), index % parts,
-            scratch + plan.worker_bytes * static_cast<std::size_t>(worker));
-        }
-      };
-      executor.run(heads * parts, task);
+      over_heads(p, plan, executor, scratch, parts, f);
     };
     each(plan.segments, [&](const recurrence_sequence& s, std::int64_t hv, std::int64_t i,
                             std::byte* own) { summarise(s, hv, i, own); });

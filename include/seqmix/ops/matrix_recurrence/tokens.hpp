@@ -23,6 +23,8 @@ struct token_rows {
   C* q;              // [block][keys], scaled
   C* k;              // [block][keys]
   C* decay;          // [block][keys] or [block]: factors, not logarithms
+  double* number;    // [block], of a decay of one factor: exact factors
+  C* dt;             // [block], of time steps
   C* rate;           // [keys]: e^a_log of the gates, where their encoding has it
   C* bias;           // [keys]: likewise
   C* read;           // [block + 1][keys]: what the state is read with before it is written
@@ -35,6 +37,7 @@ struct token_rows {
   C* pending;        // [keys] or [1]: decays that the state has not seen yet
   C* owed;           // [keys] or [1]: what rounding the decays so far has left, as a share
   C* raw;            // a row before its feature map, and the map's scratch
+  C* last;           // [2][values]: an output and what it meets on its way out
   bool* cut;         // [block]: some factor is zero, which ends what was before
   bool* multiplies;  // [block]: the state is multiplied by `decay`
 
@@ -47,6 +50,10 @@ struct token_rows {
     q = layout.take<C>(n * keys);
     k = layout.take<C>(n * keys);
     decay = layout.take<C>(p.decay == state_decay::per_key ? n * keys : n);
+    // Whole registers of numbers, of whatever type.
+    const std::int64_t numbers = (n + 15) / 16 * 16;
+    number = layout.take<double>(p.decay == state_decay::scalar ? numbers : 0);
+    dt = layout.take<C>(p.steps.given ? numbers : 0);
     const bool rates = p.decay == state_decay::per_key && has_head_parameters(p.gates.encoding);
     rate = layout.take<C>(rates ? keys : 0);
     bias = layout.take<C>(rates ? keys : 0);
@@ -64,6 +71,7 @@ struct token_rows {
                              : padded<C, Arch>(row) +
                                    std::max(feature_scratch<C, Arch>(p.features, row),
                                             feature_scratch<C, Arch>(p.key_features, row)));
+    last = layout.take<C>(p.finishes_outputs() ? 2 * values : 0);
     pending = layout.take<C>(p.decay == state_decay::per_key ? keys : 1);
     owed = layout.take<C>(p.decay == state_decay::per_key ? keys : 1);
     cut = layout.take<bool>(n);
@@ -76,19 +84,8 @@ struct token_rows {
 template <class C, class Arch>
 void load_any_row(const any_view<4>& x, std::int64_t at, std::int64_t width, C* out,
                   C factor) noexcept {
-  using V = simd::vec<C, Arch>;
-  constexpr std::int64_t w = simd::lanes<C, Arch>;
-  const std::int64_t n = x.extents[3];
-  const std::int64_t step = x.strides[3];
-  const V f(factor);
   with_real_elements(x.data, x.type, [&](const auto* data) __attribute__((always_inline)) {
-    const std::int64_t whole = step == 1 ? n / w * w : 0;
-    for (std::int64_t i = 0; i < whole; i += w) {
-      (simd::load<C, Arch>(data + at + i) * f).store_aligned(out + i);
-    }
-    for (std::int64_t i = whole; i < width; i += w) {
-      (simd::load_strided<C, Arch>(data + at, step, i, n) * f).store_aligned(out + i);
-    }
+    simd::load_row<C, Arch>(data + at, x.strides[3], 0, x.extents[3], factor, out, width);
   });
 }
 
@@ -111,18 +108,19 @@ SEQMIX_ALWAYS_INLINE void load_token_row(const any_view<4>& x, std::int64_t batc
   }
 }
 
-/// Asks for a row ahead of its use, where those of one head lie so far apart that no hardware looks
-/// for them.
+/// Whether the rows of one head lie so far apart that no hardware looks for them.
+SEQMIX_ALWAYS_INLINE bool rows_lie_apart(const any_view<4>& x) noexcept {
+  const std::int64_t step = x.strides[1] * static_cast<std::int64_t>(size_of(x.type));
+  return x.given() && (step <= -4096 || step >= 4096);
+}
+
+/// Asks for a row ahead of its use.
 SEQMIX_ALWAYS_INLINE void prefetch_token_row(const any_view<4>& x, std::int64_t batch,
                                              std::int64_t place, std::int64_t head) noexcept {
-  if (!x.given()) {
+  if (!rows_lie_apart(x)) {
     return;
   }
   const auto width = static_cast<std::int64_t>(size_of(x.type));
-  const std::int64_t step = x.strides[1] * width;
-  if (step > -4096 && step < 4096) {
-    return;
-  }
   const auto* row = static_cast<const std::byte*>(x.data) +
                     width * (batch * x.strides[0] + place * x.strides[1] + head * x.strides[2]);
   for (std::int64_t i = 0; i < x.extents[3] * width; i += 64) {
@@ -240,12 +238,7 @@ struct token_loader {
   void decay() const noexcept {
     rows.cut[t] = false;
     if (p.decay == state_decay::scalar) {
-      const double factor =
-          p.retention ? 1 - std::exp2(-5.0 - static_cast<double>(hv))
-                      : decoded_gate<Arch>(
-                            p.gates, hv,
-                            p.gate_factor * token_number<double, Arch>(p.gate, batch, place, hv));
-      rows.decay[t] = settled_factor<C, Arch>(factor, rows.owed[0]);
+      rows.decay[t] = settled_factor<C, Arch>(rows.number[t], rows.owed[0]);
       rows.cut[t] = rows.decay[t] == C(0);
     } else if (p.decay == state_decay::per_key) {
       C* factors = rows.decay + t * rows.keys;
@@ -289,7 +282,7 @@ struct token_loader {
       }
       return;
     }
-    load(p.v, hv, rows.values, v);
+    load(p.v, hv, rows.values, v, p.steps.given ? rows.dt[t] : C(1));
     if (p.update == state_update::general) {
       C* b = rows.b + t * rows.keys;
       load(p.a, hv, rows.keys, read);
@@ -303,6 +296,29 @@ struct token_loader {
   }
 };
 
+/// The factors of a value head's only gate, at tokens [first, first + count).
+template <class C, class Arch>
+void load_numbers(const matrix_recurrence_problem& p, const recurrence_sequence& s, std::int64_t hv,
+                  std::int64_t first, std::int64_t count,
+                  const token_rows<C, Arch>& rows) noexcept {
+  if (p.retention) {
+    std::fill_n(rows.number, count, 1 - std::exp2(-5.0 - static_cast<double>(hv)));
+    return;
+  }
+  for (std::int64_t t = 0; t < count; ++t) {
+    rows.number[t] =
+        p.gate_factor * token_number<double, Arch>(p.gate, s.batch, s.place(first + t), hv);
+  }
+  for (std::int64_t t = count; t % simd::lanes<double, Arch> != 0; ++t) {
+    rows.number[t] = 0;
+  }
+  if (p.steps.given) {
+    decode_steps<C, Arch>(p.steps, hv, rows.number, rows.dt, count);
+  } else {
+    decode_numbers<Arch>(p.gates, hv, rows.number, count);
+  }
+}
+
 /// Prepares tokens [first, first + count) of a sequence for value head hv.
 template <class C, class Arch>
 void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& s, std::int64_t hv,
@@ -310,9 +326,16 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
   if (p.decay == state_decay::per_key && has_head_parameters(p.gates.encoding)) {
     load_head_parameters<C, Arch>(p.gates, hv, p.key_dim(), rows.rate, rows.bias);
   }
+  if (p.decay == state_decay::scalar) {
+    load_numbers<C, Arch>(p, s, hv, first, count, rows);
+  }
+  bool apart = false;
+  for (const any_view<4>* x : {&p.q, &p.k, &p.v, &p.gate, &p.beta, &p.a, &p.b}) {
+    apart = apart || rows_lie_apart(*x);
+  }
   for (std::int64_t t = 0; t < count; ++t) {
     constexpr std::int64_t ahead = 6;
-    if (first + t + ahead < s.tokens) {
+    if (apart && first + t + ahead < s.tokens) {
       prefetch_token(p, s.batch, s.place(first + t + ahead), hv);
     }
     const token_loader<C, Arch> token{p, rows, hv, s.batch, s.place(first + t), t};
@@ -328,25 +351,6 @@ void load_tokens(const matrix_recurrence_problem& p, const recurrence_sequence& 
       rows.read[count * rows.keys + i] = C(0);
     }
   }
-}
-
-/// Writes the outputs of a block for the values [begin, end).
-template <class C, class Arch>
-void store_outputs(const matrix_recurrence_problem& p, const recurrence_sequence& s,
-                   std::int64_t hv, std::int64_t first, std::int64_t count, std::int64_t begin,
-                   std::int64_t end, const token_rows<C, Arch>& rows) noexcept {
-  using V = simd::vec<C, Arch>;
-  with_real_elements(p.o.data, p.o.type, [&](auto* out) __attribute__((always_inline)) {
-    for (std::int64_t t = 0; t < count; ++t) {
-      const std::int64_t at =
-          s.batch * p.o.strides[0] + s.place(first + t) * p.o.strides[1] + hv * p.o.strides[2];
-      const V factor(p.normalise ? rows.factor[t] : C(1));
-      for (std::int64_t i = begin; i < end; i += simd::lanes<C, Arch>) {
-        simd::store_strided<C, Arch>(V::load_aligned(rows.o + t * rows.values + i) * factor,
-                                     out + at, p.o.strides[3], i, end);
-      }
-    }
-  });
 }
 
 }  // namespace detail

@@ -11,7 +11,8 @@ SEQMIX_BEGIN_NAMESPACE
 namespace detail {
 
 /// The CPU implementation "flash": for each sequence by itself the tiled algorithm, or split-KV
-/// when few rows share a key-value head.
+/// when few rows share a key-value head. `query` and `run` are defined outside, so that a program
+/// may declare an instantiation `extern` and compile it once.
 template <class TQ, class TK, class TV, class TO, class Arch, class Score = void, class Mask = void>
 struct flash_attention_cpu {
   using C = compute_type<TQ, TK, TV, TO>;
@@ -20,47 +21,9 @@ struct flash_attention_cpu {
   using plan_type = attention_plan<C, Arch>;
   using rows_type = query_rows<TQ, TK, TV, TO>;
 
-  static dispatch::offer query(const softmax_attention_problem& p, const context& ctx) {
-    const plan_type plan(p, ctx, nullptr);
-    dispatch::offer answer;
-    if (plan.lacks != nullptr) {
-      answer.lacks = plan.lacks;
-    } else if (plan.most_split_rows > split_kv_most_rows) {
-      answer.lacks = "split_kv for more than 128 query rows a key-value head";
-    }
-    answer.target = simd::isa_name<Arch>();
-    answer.algorithm = plan.passes == 2            ? "two_pass"
-                       : plan.passes == 3          ? "three_pass"
-                       : plan.most_split_rows == 0 ? "tiled"
-                       : plan.tiles                ? "tiled and split_kv"
-                                                   : "split_kv";
-    answer.splits = plan.splits;
-    answer.workspace_bytes = plan.bytes;
-    return answer;
-  }
-
+  static dispatch::offer query(const softmax_attention_problem& p, const context& ctx);
   static violation run(const softmax_attention_problem& asked, const context& ctx,
-                       std::byte* scratch) {
-    const plan_type plan(asked, ctx, scratch);
-    softmax_attention_problem p = asked;
-    if (p.wants_keys()) {
-      const auto [B, T, H, D] = p.q.extents;
-      p.row_lse = tensor_view(plan.row_lse, index_list<3>(B, H, T));
-    }
-    const std::int64_t tasks = plan.number_tasks(p);
-    const auto attend = [&](std::int64_t index, int worker) { task(p, plan, index, worker); };
-    ctx.executor.run(tasks, attend);
-    if (plan.partial_begin[p.sequences] > 0) {
-      const auto merge = [&](std::int64_t index, int) {
-        merge_task(p, plan, index / p.kv_heads(), index % p.kv_heads());
-      };
-      ctx.executor.run(p.sequences * p.kv_heads(), merge);
-    }
-    if (p.wants_keys()) {
-      write_key_outputs(p, ctx, plan);
-    }
-    return {};
-  }
+                       std::byte* scratch);
 
  private:
   static void write_key_outputs(const softmax_attention_problem& p, const context& ctx,
@@ -148,6 +111,51 @@ struct flash_attention_cpu {
     }
   }
 };
+
+template <class TQ, class TK, class TV, class TO, class Arch, class Score, class Mask>
+dispatch::offer flash_attention_cpu<TQ, TK, TV, TO, Arch, Score, Mask>::query(
+    const softmax_attention_problem& p, const context& ctx) {
+  const plan_type plan(p, ctx, nullptr);
+  dispatch::offer answer;
+  if (plan.lacks != nullptr) {
+    answer.lacks = plan.lacks;
+  } else if (plan.most_split_rows > split_kv_most_rows) {
+    answer.lacks = "split_kv for more than 128 query rows a key-value head";
+  }
+  answer.target = simd::isa_name<Arch>();
+  answer.algorithm = plan.passes == 2            ? "two_pass"
+                     : plan.passes == 3          ? "three_pass"
+                     : plan.most_split_rows == 0 ? "tiled"
+                     : plan.tiles                ? "tiled and split_kv"
+                                                 : "split_kv";
+  answer.splits = plan.splits;
+  answer.workspace_bytes = plan.bytes;
+  return answer;
+}
+
+template <class TQ, class TK, class TV, class TO, class Arch, class Score, class Mask>
+violation flash_attention_cpu<TQ, TK, TV, TO, Arch, Score, Mask>::run(
+    const softmax_attention_problem& asked, const context& ctx, std::byte* scratch) {
+  const plan_type plan(asked, ctx, scratch);
+  softmax_attention_problem p = asked;
+  if (p.wants_keys()) {
+    const auto [B, T, H, D] = p.q.extents;
+    p.row_lse = tensor_view(plan.row_lse, index_list<3>(B, H, T));
+  }
+  const std::int64_t tasks = plan.number_tasks(p);
+  const auto attend = [&](std::int64_t index, int worker) { task(p, plan, index, worker); };
+  ctx.executor.run(tasks, attend);
+  if (plan.partial_begin[p.sequences] > 0) {
+    const auto merge = [&](std::int64_t index, int) {
+      merge_task(p, plan, index / p.kv_heads(), index % p.kv_heads());
+    };
+    ctx.executor.run(p.sequences * p.kv_heads(), merge);
+  }
+  if (p.wants_keys()) {
+    write_key_outputs(p, ctx, plan);
+  }
+  return {};
+}
 
 /// The implementation as dispatch and compiled back-ends see it.
 template <class TQ, class TK, class TV, class TO, class Arch, class Score = void, class Mask = void>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of the recurrences, which recurrence_kernels_*.cpp compile once for all tests.
+// The kernels of the recurrences, which matrix_recurrence_*.cpp compile once for all their tests.
 #pragma once
 
 #include <seqmix/seqmix.hpp>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #define SEQMIX_TEST_COMPILES_KERNELS
-#include "recurrence_kernels.hpp"
+#include "softmax_attention.hpp"
 
 SEQMIX_BEGIN_NAMESPACE
 namespace detail {
-SEQMIX_TEST_RECURRENCE_KERNELS(, float);
+SEQMIX_TEST_ATTENTION_MASKED();
 }  // namespace detail
 SEQMIX_END_NAMESPACE
