@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "pool.hpp"
 #include "kernels/selective_scan.hpp"
+#include "pool.hpp"
 #include "tensor.hpp"
 #include "tolerance.hpp"
 
