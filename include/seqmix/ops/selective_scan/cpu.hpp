@@ -21,7 +21,7 @@ struct scan_tasks {
   std::int64_t blocks;     // of a group
   std::int64_t count;      // of a sequence
 
-  scan_tasks(const selective_scan_problem& p, std::int64_t lanes) noexcept {
+  SEQMIX_ALWAYS_INLINE scan_tasks(const selective_scan_problem& p, std::int64_t lanes) noexcept {
     const std::int64_t g = p.own_B || p.own_C ? 0 : p.B.extents[2];
     shared = g > 0 && p.channels() / g >= lanes;
     groups = shared ? g : 1;
@@ -91,9 +91,8 @@ class scan_run {
     const std::int64_t block = selective_scan_block(p_.state_size());
     for (std::int64_t first = 0; first < s_.tokens; first += block) {
       const std::int64_t rest = s_.tokens - first;
-      const std::int64_t count = rest < block ? rest : block;
-      run_block({s_.batch, s_.place(first), s_.reverse ? -1 : 1, count, channel_, channels_,
-                 rest - count});
+      run_block({s_.batch, s_.place(first), s_.reverse ? -1 : 1, rest < block ? rest : block,
+                 channel_, channels_});
     }
     for (std::int64_t c = 0; p_.final_state.given() && c < channels_; c += lanes) {
       store_scan_state<C, Arch>(p_.final_state, s_.final, channel_ + c, width(c), state(c));

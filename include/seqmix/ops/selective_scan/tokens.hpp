@@ -16,7 +16,7 @@ namespace detail {
 
 /// A task's channels, and how many tokens are prepared at a time.
 inline constexpr std::int64_t scan_channels = 64;
-constexpr std::int64_t selective_scan_block(std::int64_t state_size) noexcept {
+SEQMIX_ALWAYS_INLINE constexpr std::int64_t selective_scan_block(std::int64_t state_size) noexcept {
   return state_size <= 16 ? 32 : state_size >= 64 ? 8 : 512 / state_size;
 }
 
@@ -28,7 +28,6 @@ struct scan_window {
   std::int64_t tokens;
   std::int64_t channel;
   std::int64_t channels;
-  std::int64_t after = 0;  // tokens that follow in time: the next window's
 };
 
 /// Calls f(element, out index) for a window of a tensor, in the order in which it lies in memory.

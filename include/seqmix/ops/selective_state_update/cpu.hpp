@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <seqmix/core/context.hpp>
 #include <seqmix/dispatch/oracle.hpp>
@@ -150,7 +149,9 @@ class state_update_run {
         int8_block<C, Arch>::read(q, x.strides[2], block, static_cast<C>(scale), h);
       });
       for (std::int64_t i = 0; i < channels; ++i) {
-        std::fill(rows.h + i * rows.width + N, rows.h + (i + 1) * rows.width, C(0));
+        for (std::int64_t n = N; n < rows.width; ++n) {
+          rows.h[i * rows.width + n] = C(0);
+        }
       }
     } else {
       with_real_elements(static_cast<const void*>(x.data), x.type, [&](const auto* data) {

@@ -3,7 +3,6 @@
 
 #include <seqmix/ops/selective_scan/naive.hpp>
 #include <seqmix/ops/selective_state_update/problem.hpp>
-#include <vector>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -26,54 +25,52 @@ void naive_quantise(const double* h, std::int64_t count, std::int8_t* q, std::in
   }
 }
 
-/// `selective_scan` in double from each state to itself.
+/// `selective_scan` in double from the state of a channel to itself.
+template <class Tag>
+void naive_update_channel(const selective_state_update_problem& p, sequence_place s,
+                          std::int64_t d) {
+  const std::int64_t N = p.scan.state_size();
+  const std::int64_t block = p.quantised() ? p.block() : N;
+  const std::int64_t step = p.state.strides[2];
+  const std::int64_t first = s.initial * p.state.strides[0] + d * p.state.strides[1];
+  auto* bytes = static_cast<std::int8_t*>(p.state.data) + (p.quantised() ? first : 0);
+  const auto scale = [&](std::int64_t n) -> float& {
+    const auto& at = p.scale.strides;
+    return static_cast<float*>(p.scale.data)[s.initial * at[0] + d * at[1] + n / block * at[2]];
+  };
+  double h[largest_scan_state] = {};
+  for (std::int64_t n = 0; n < N; ++n) {
+    if (p.quantised()) {
+      h[n] = static_cast<double>(bytes[n * step]) * static_cast<double>(scale(n));
+    } else {
+      with_real_elements(static_cast<const void*>(p.state.data), p.state.type,
+                         [&](const auto* data) { h[n] = widen<double>(data[first + n * step]); });
+    }
+  }
+  // This channel's numbers stand for those of all.
+  selective_scan_problem one = p.scan;
+  one.final_state = any_out<4>(tensor_view<double, 4>(
+      h, {std::int64_t{1}, p.scan.channels(), N, std::int64_t{1}}, {0, 0, 1, 0}));
+  one.initial_state = any_view<4>(tensor_view<const double, 4>(
+      h, {std::int64_t{1}, p.scan.channels(), N, std::int64_t{1}}, {0, 0, 1, 0}));
+  naive_scan_channel<Tag>(one, s, d);
+  for (std::int64_t n = 0; n < N; ++n) {
+    if (!p.quantised()) {
+      with_real_elements(p.state.data, p.state.type,
+                         [&]<class T>(T* data) { data[first + n * step] = narrow<T>(h[n]); });
+    } else if (n % block == 0) {
+      naive_quantise<Tag>(h + n, block, bytes + n * step, step, scale(n));
+    }
+  }
+}
+
 template <class Tag>
 void naive_selective_state_update(const selective_state_update_problem& p) {
-  const std::int64_t D = p.scan.channels();
-  const std::int64_t N = p.scan.state_size();
-  std::vector<double> h(static_cast<std::size_t>(D * N));
   for (std::int64_t b = 0; b < p.scan.sequences; ++b) {
-    sequence_place s = sequence_at(p.scan, b);
-    if (s.skipped()) {
-      continue;
+    const sequence_place s = sequence_at(p.scan, b);
+    for (std::int64_t d = 0; d < p.scan.channels() && !s.skipped(); ++d) {
+      naive_update_channel<Tag>(p, s, d);
     }
-    const auto& at = p.state.strides;
-    const std::int64_t first = s.initial * at[0];
-    const std::int64_t first_scale = s.initial * p.scale.strides[0];
-    const auto each = [&](auto&& f) {
-      for (std::int64_t i = 0; i < D * N; ++i) {
-        f(h[static_cast<std::size_t>(i)], first + i / N * at[1] + i % N * at[2], i);
-      }
-    };
-    const std::int64_t block = p.quantised() ? p.block() : N;
-    const auto scale = [&](std::int64_t i) -> float& {
-      const auto& to = p.scale.strides;
-      return static_cast<float*>(p.scale.data)[first_scale + i / N * to[1] + i % N / block * to[2]];
-    };
-    auto* bytes = static_cast<std::int8_t*>(p.state.data);
-    each([&](double& x, std::int64_t from, std::int64_t i) {
-      if (p.quantised()) {
-        x = static_cast<double>(bytes[from]) * static_cast<double>(scale(i));
-      } else {
-        with_real_elements(static_cast<const void*>(p.state.data), p.state.type,
-                           [&](const auto* data) { x = widen<double>(data[from]); });
-      }
-    });
-    selective_scan_problem one = p.scan;
-    one.initial_state = with_parts_axis<any_view<4>>(any_view<3>(view(h.data(), 1, D, N)));
-    one.final_state = with_parts_axis<any_out<4>>(any_out<3>(view(h.data(), 1, D, N)));
-    s.initial = s.final = 0;
-    for (std::int64_t d = 0; d < D; ++d) {
-      naive_scan_channel<Tag>(one, s, d);
-    }
-    each([&](double& x, std::int64_t to, std::int64_t i) {
-      if (!p.quantised()) {
-        with_real_elements(p.state.data, p.state.type,
-                           [&]<class T>(T* data) { data[to] = narrow<T>(x); });
-      } else if (i % block == 0) {
-        naive_quantise<Tag>(&x, block, bytes + to, at[2], scale(i));
-      }
-    });
   }
 }
 
