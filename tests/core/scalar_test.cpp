@@ -234,6 +234,8 @@ TEST_CASE("tags, sizes and names of the element types") {
   CHECK(scalar_type_of<int> == scalar_type::i32);
   CHECK(scalar_type_of<long long> == scalar_type::i64);
   CHECK(scalar_type_of<std::int64_t> == scalar_type::i64);
+  CHECK(scalar_type_of<const std::int8_t> == scalar_type::i8);
+  CHECK(scalar_type_of<std::uint8_t> == scalar_type::none);
   CHECK(scalar_type_of<unsigned> == scalar_type::none);
   CHECK(scalar_type_of<short> == scalar_type::none);
   CHECK(scalar_type_of<long double> == scalar_type::none);
@@ -247,7 +249,7 @@ TEST_CASE("tags, sizes and names of the element types") {
   } rows[] = {{scalar_type::none, 0, "none"}, {scalar_type::f32, 4, "f32"},
               {scalar_type::f64, 8, "f64"},   {scalar_type::f16, 2, "f16"},
               {scalar_type::bf16, 2, "bf16"}, {scalar_type::i32, 4, "i32"},
-              {scalar_type::i64, 8, "i64"}};
+              {scalar_type::i64, 8, "i64"},   {scalar_type::i8, 1, "i8"}};
   for (const auto& row : rows) {
     CHECK(seqmix::size_of(row.type) == row.bytes);
     CHECK(seqmix::name(row.type) == row.name);

@@ -22,6 +22,7 @@ using namespace seqmix_test;
 using seqmix::bf16;
 using seqmix::f16;
 using seqmix::output_gate;
+using seqmix::output_gate_place;
 using seqmix::output_norm_kind;
 using seqmix::output_norm_options;
 
@@ -41,6 +42,7 @@ struct norm_case {
   double mean = 0;
   vector_shape weight = vector_shape::none, bias = vector_shape::none;
   output_gate by = output_gate::none;
+  output_gate_place place = output_gate_place::after_norm;
   layout x = layout::dense, o = layout::dense, gate = layout::dense;
   scalar_type x_type = scalar_type::f32, o_type = scalar_type::f32, gate_type = scalar_type::f32,
               weight_type = scalar_type::f32;
@@ -50,7 +52,8 @@ struct norm_case {
     return out << "{B " << c.B << ", T " << c.T << ", H " << c.H << ", D " << c.D << ", kind "
                << static_cast<int>(c.kind) << ", eps " << c.eps << ", magnitude " << c.magnitude
                << ", mean " << c.mean << ", weight " << static_cast<int>(c.weight) << ", bias "
-               << static_cast<int>(c.bias) << ", gate " << static_cast<int>(c.by) << ", layouts "
+               << static_cast<int>(c.bias) << ", gate " << static_cast<int>(c.by)
+               << (c.place == output_gate_place::before_norm ? " before" : "") << ", layouts "
                << name(c.x) << " " << name(c.o) << " " << name(c.gate) << ", types "
                << name(c.x_type) << " " << name(c.o_type) << " " << name(c.gate_type) << " "
                << name(c.weight_type) << ", seed " << c.seed << "}";
@@ -87,7 +90,7 @@ struct norm_problem {
   }
 
   output_norm_options options() const {
-    output_norm_options r{.kind = c.kind, .eps = c.eps, .gate_by = c.by};
+    output_norm_options r{.kind = c.kind, .eps = c.eps, .gate_by = c.by, .gate_place = c.place};
     if (c.weight != vector_shape::none) {
       r.weight = real_view(weight);
     }
@@ -104,13 +107,20 @@ struct norm_problem {
     return v[{v.extent(0) == 1 ? 0 : h, v.extent(1) == 1 ? 0 : d}];
   }
 
+  long double open(std::int64_t b, std::int64_t t, std::int64_t h, std::int64_t d) const {
+    const long double g = gate[{b, t, h, d}];
+    const long double sigmoid = 1 / (1 + std::exp(-g));
+    return c.by == output_gate::plain ? g : c.by == output_gate::sigmoid ? sigmoid : g * sigmoid;
+  }
+
   /// The definition in long double, of row (b, t, h).
   std::vector<long double> expected_row(std::int64_t b, std::int64_t t, std::int64_t h) const {
     std::vector<long double> y;
     const auto n = static_cast<long double>(c.D);
     long double sum = 0;
     for (std::int64_t d = 0; d < c.D; ++d) {
-      y.push_back(x[{b, t, h, d}]);
+      y.push_back(x[{b, t, h, d}] *
+                  (c.place == output_gate_place::before_norm ? open(b, t, h, d) : 1));
       sum += y.back();
     }
     long double squares = 0;
@@ -129,10 +139,8 @@ struct norm_problem {
       value = squares == 0 ? 0 : value / below;
       value *= c.weight == vector_shape::none ? 1 : repeated(weight, h, d);
       value += c.bias == vector_shape::none ? 0 : repeated(bias, h, d);
-      if (c.by != output_gate::none) {
-        const long double g = gate[{b, t, h, d}];
-        const long double open = 1 / (1 + std::exp(-g));
-        value *= c.by == output_gate::plain ? g : c.by == output_gate::sigmoid ? open : g * open;
+      if (c.by != output_gate::none && c.place == output_gate_place::after_norm) {
+        value *= open(b, t, h, d);
       }
     }
     return y;
@@ -226,7 +234,7 @@ TEST_CASE("output_norm against the definition", "[output_norm]") {
                               norm_calls_for<bf16, float>(),  norm_calls_for<float, bf16>(),
                               norm_calls_for<double, float>()};
   const test_plan plan = pairwise_plan({std::size(times), std::size(widths), std::size(kinds), 4, 3,
-                                        2, 5, 5, 4, 7, 6, 7, 4, 4, std::size(calls), 3, 2, 3, 3},
+                                        2, 5, 5, 7, 7, 6, 7, 4, 4, std::size(calls), 3, 2, 3, 3},
                                        7);
   std::uint64_t seed = 0;
   int in_place = 0;
@@ -240,7 +248,8 @@ TEST_CASE("output_norm against the definition", "[output_norm]") {
     c.mean = row[5] * 3 * c.magnitude;
     c.weight = static_cast<vector_shape>(row[6]);
     c.bias = static_cast<vector_shape>(row[7]);
-    c.by = gates[at(8)];
+    c.by = gates[row[8] < 4 ? at(8) : at(8) - 3];
+    c.place = row[8] < 4 ? output_gate_place::after_norm : output_gate_place::before_norm;
     c.x = layouts[at(9)];
     c.o = layouts[at(10)];
     c.gate = layouts[at(11)];

@@ -118,6 +118,18 @@ TEST_CASE("gates that do not fit gate_by are refused", "[output_norm][errors]") 
                [](norm_call& c) { c.options.gate_by = static_cast<output_gate>(-1); });
 }
 
+TEST_CASE("places of gates that are not there are refused", "[output_norm][errors]") {
+  refuses.both("options.gate_place", "no value (options.gate_by is none)", "a value",
+               [](norm_call& c) {
+                 c.options.gate = {};
+                 c.options.gate_by = output_gate::none;
+                 c.options.gate_place = seqmix::output_gate_place::before_norm;
+               });
+  refuses.both(
+      "options.gate_place", "after_norm or before_norm", "another value",
+      [](norm_call& c) { c.options.gate_place = static_cast<seqmix::output_gate_place>(7); });
+}
+
 TEST_CASE("norms of null data, or over each other, are refused", "[output_norm][errors]") {
   refuses("x", "data for shape", "a null pointer",
           [](norm_call& c) { c.x = {nullptr, {B, T, H, D}}; });

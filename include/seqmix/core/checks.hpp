@@ -74,8 +74,7 @@ class contract {
 
   /// The element type of a tensor that an operator computes with.
   contract& real(const char* argument, scalar_type type) {
-    return require(type != scalar_type::i32 && type != scalar_type::i64, argument,
-                   "element type f32, f64, f16 or bf16", name(type));
+    return require(!is_integral(type), argument, "element type f32, f64, f16 or bf16", name(type));
   }
 
   template <class Pointer, std::size_t Rank>

@@ -84,7 +84,7 @@ static_assert(std::is_trivially_copyable_v<f16> && sizeof(f16) == 2);
 static_assert(std::is_trivially_copyable_v<bf16> && sizeof(bf16) == 2);
 
 /// An element type as a value, for descriptors and type-erased views.
-enum class scalar_type : std::int32_t { none, f32, f64, f16, bf16, i32, i64 };
+enum class scalar_type : std::int32_t { none, f32, f64, f16, bf16, i32, i64, i8 };
 
 namespace detail {
 template <class T>
@@ -102,6 +102,8 @@ constexpr scalar_type tag_of() noexcept {
     return scalar_type::i32;
   } else if constexpr (std::is_integral_v<U> && std::is_signed_v<U> && sizeof(U) == 8) {
     return scalar_type::i64;
+  } else if constexpr (std::is_same_v<U, std::int8_t>) {
+    return scalar_type::i8;
   } else {
     return scalar_type::none;
   }
@@ -120,6 +122,10 @@ concept scalar = scalar_type_of<T> != scalar_type::none;
 template <class T>
 concept real_scalar = scalar<T> && !std::integral<std::remove_cv_t<T>>;
 
+constexpr bool is_integral(scalar_type type) noexcept {
+  return type == scalar_type::i32 || type == scalar_type::i64 || type == scalar_type::i8;
+}
+
 constexpr std::size_t size_of(scalar_type type) noexcept {
   switch (type) {
     case scalar_type::f32:
@@ -131,6 +137,8 @@ constexpr std::size_t size_of(scalar_type type) noexcept {
     case scalar_type::f16:
     case scalar_type::bf16:
       return 2;
+    case scalar_type::i8:
+      return 1;
     case scalar_type::none:
       break;
   }
@@ -151,6 +159,8 @@ constexpr const char* name(scalar_type type) noexcept {
       return "i32";
     case scalar_type::i64:
       return "i64";
+    case scalar_type::i8:
+      return "i8";
     case scalar_type::none:
       break;
   }

@@ -22,9 +22,8 @@ SEQMIX_BEGIN_NAMESPACE
 namespace detail {
 
 constexpr DLDataType dlpack_type(scalar_type type) noexcept {
-  const bool integral = type == scalar_type::i32 || type == scalar_type::i64;
   const DLDataTypeCode code =
-      integral ? kDLInt : (type == scalar_type::bf16 ? kDLBfloat : kDLFloat);
+      is_integral(type) ? kDLInt : (type == scalar_type::bf16 ? kDLBfloat : kDLFloat);
   return {static_cast<std::uint8_t>(code), static_cast<std::uint8_t>(8 * size_of(type)), 1};
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/common/sequence.hpp>
 #include <seqmix/ops/causal_conv1d/options.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -49,35 +50,14 @@ struct depthwise_conv1d_problem : conv1d_problem {
 namespace detail {
 
 /// Where one sequence's tokens lie, and its states.
-struct conv1d_sequence {
-  std::int64_t batch;
-  std::int64_t begin;  // on the time axis
-  std::int64_t tokens;
-  std::int64_t initial;  // entry of the initial states; -1: the sequence is skipped
-  std::int64_t final;
+struct conv1d_sequence : sequence_place {
   std::int64_t position;  // of its first token, for circular states
-
-  SEQMIX_ALWAYS_INLINE bool skipped() const noexcept { return initial < 0 || final < 0; }
 };
 
 SEQMIX_ALWAYS_INLINE conv1d_sequence conv1d_sequence_at(const conv1d_problem& p,
                                                         std::int64_t n) noexcept {
-  conv1d_sequence s{n, 0, p.tokens(), n, n, 0};
-  if (p.packed) {
-    s.batch = 0;
-    s.begin = index_at(p.offsets, n);
-    s.tokens = index_at(p.offsets, n + 1) - s.begin;
-  }
-  if (p.initial_slots.given()) {
-    s.initial = s.final = index_at(p.initial_slots, n);
-  }
-  if (p.final_slots.given()) {
-    s.final = index_at(p.final_slots, n);
-  }
-  if (p.state_positions.given()) {
-    s.position = index_at(p.state_positions, n);
-  }
-  return s;
+  return {sequence_place_at(p, n, p.tokens(), false),
+          p.state_positions.given() ? index_at(p.state_positions, n) : 0};
 }
 
 /// The entry of the initial state that holds the input of time t < 0.

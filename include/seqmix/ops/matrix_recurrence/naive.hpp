@@ -123,7 +123,7 @@ void naive_recurrence(const matrix_recurrence_problem& p, Step&& step) {
   std::vector<double> S(static_cast<std::size_t>(K * V));
   for (std::int64_t n = 0; n < p.sequences; ++n) {
     const recurrence_sequence s = recurrence_sequence_at(p, n);
-    for (std::int64_t hv = 0; s.initial >= 0 && s.final >= 0 && hv < p.value_heads(); ++hv) {
+    for (std::int64_t hv = 0; !s.skipped() && hv < p.value_heads(); ++hv) {
       for (std::int64_t i = 0; i < K * V; ++i) {
         S[static_cast<std::size_t>(i)] =
             p.initial_state.given() ? naive_at<Tag>(p.initial_state, s.initial, hv, i / V, i % V)

@@ -196,7 +196,7 @@ void over_heads(const matrix_recurrence_problem& p, const recurrence_plan<C, Arc
   const std::int64_t heads = p.value_heads();
   const auto task = [&](std::int64_t index, int worker) {
     const recurrence_sequence s = recurrence_sequence_at(p, index / (heads * parts));
-    if (s.initial >= 0 && s.final >= 0) {
+    if (!s.skipped()) {
       f(s, index / parts % heads, index % parts,
         scratch + plan.worker_bytes * static_cast<std::size_t>(worker));
     }

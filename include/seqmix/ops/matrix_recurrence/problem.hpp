@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/common/sequence.hpp>
 #include <seqmix/ops/matrix_recurrence/gate_views.hpp>
 #include <seqmix/ops/matrix_recurrence/options.hpp>
 
@@ -113,15 +114,7 @@ struct matrix_recurrence_problem {
 namespace detail {
 
 /// Where one sequence's tokens lie, and its states.
-struct recurrence_sequence {
-  std::int64_t index;
-  std::int64_t batch;
-  std::int64_t begin;  // on the time axis
-  std::int64_t tokens;
-  std::int64_t initial;  // entry of the initial states; -1: the sequence is skipped
-  std::int64_t final;
-  bool reverse;
-
+struct recurrence_sequence : sequence_place {
   /// How many of the tokens from `first` on can run, at most `most`, before a state is kept.
   SEQMIX_ALWAYS_INLINE std::int64_t run_length(const matrix_recurrence_problem& p,
                                                std::int64_t first,
@@ -138,28 +131,11 @@ struct recurrence_sequence {
     }
     return stop - first;
   }
-
-  /// The place on the time axis of the t-th token in the order of the recurrence.
-  SEQMIX_ALWAYS_INLINE std::int64_t place(std::int64_t t) const noexcept {
-    return begin + (reverse ? tokens - 1 - t : t);
-  }
 };
 
 SEQMIX_ALWAYS_INLINE recurrence_sequence recurrence_sequence_at(const matrix_recurrence_problem& p,
                                                                 std::int64_t n) noexcept {
-  recurrence_sequence s{n, n, 0, p.q.extents[1], n, n, p.direction == scan_direction::reverse};
-  if (p.packed) {
-    s.batch = 0;
-    s.begin = index_at(p.offsets, n);
-    s.tokens = index_at(p.offsets, n + 1) - s.begin;
-  }
-  if (p.initial_slots.given()) {
-    s.initial = s.final = index_at(p.initial_slots, n);
-  }
-  if (p.final_slots.given()) {
-    s.final = index_at(p.final_slots, n);
-  }
-  return s;
+  return {sequence_place_at(p, n, p.q.extents[1], p.direction == scan_direction::reverse)};
 }
 
 }  // namespace detail

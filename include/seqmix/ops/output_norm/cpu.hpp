@@ -119,8 +119,8 @@ struct output_norm_cpu {
     C shift, factor;
   };
 
-  static scaling row_scaling(const output_norm_problem& p, const TX* x, std::int64_t step,
-                             C* row) noexcept {
+  static scaling row_scaling(const output_norm_problem& p, const TX* x, std::int64_t step, C* row,
+                             const C* gate) noexcept {
     const std::int64_t n = p.x.extents[3];
     C shift(0);
     if (p.kind == output_norm_kind::layer_norm) {
@@ -146,7 +146,7 @@ struct output_norm_cpu {
     });
     if constexpr (std::is_same_v<C, float>) {
       if (!(squares >= 0x1p-100f && squares <= 0x1p100f)) {
-        norm_in_double(p, x, row);
+        norm_in_double(p, x, row, gate);
         return {0, 1};
       }
     }
@@ -155,24 +155,29 @@ struct output_norm_cpu {
 
   /// For rows whose squares leave the range of float: the normalised values in place of `row`.
   /// Zeros and non-finite rows come here, too.
-  static void norm_in_double(const output_norm_problem& p, const TX* x, C* row) noexcept {
+  static void norm_in_double(const output_norm_problem& p, const TX* x, C* row,
+                             const C* gate) noexcept {
     const std::int64_t n = p.x.extents[3];
     const std::int64_t stride = p.x.strides[3];
+    const bool gates = p.gates(output_gate_place::before_norm);
+    const auto value = [&](std::int64_t d) {
+      return widen<double>(x[d * stride]) * (gates ? static_cast<double>(gate[d]) : 1);
+    };
     double mean = 0;
     if (p.kind == output_norm_kind::layer_norm) {
       for (std::int64_t d = 0; d < n; ++d) {
-        mean += widen<double>(x[d * stride]);
+        mean += value(d);
       }
       mean /= static_cast<double>(n);
     }
     double squares = 0;
     for (std::int64_t d = 0; d < n; ++d) {
-      const double centred = widen<double>(x[d * stride]) - mean;
+      const double centred = value(d) - mean;
       squares += centred * centred;
     }
     const double factor = output_norm_factor(p, squares);
     for (std::int64_t d = 0; d < n; ++d) {
-      row[d] = static_cast<C>((widen<double>(x[d * stride]) - mean) * factor);
+      row[d] = static_cast<C>((value(d) - mean) * factor);
     }
   }
 
@@ -193,13 +198,19 @@ struct output_norm_cpu {
     const auto o = restore<TO>(p.o);
     const std::int64_t n = x.extent(3);
     load_row(&x(b, t, h, 0), x.stride(3), n, step, row);
-    const auto [shift, factor] = row_scaling(p, &x(b, t, h, 0), step, row);
     if (p.gate_by != output_gate::none) {
       const auto& at = p.gate.strides;
       with_real_elements(p.gate.data, p.gate.type, [&](const auto* data) {
         load_row(data + b * at[0] + t * at[1] + h * at[2], at[3], n, step, gate);
       });
     }
+    for (std::int64_t d = 0; p.gates(output_gate_place::before_norm) && d < step; d += w) {
+      const V factor_of_x = gated(V::load_aligned(gate + d), p.gate_by);
+      factor_of_x.store_aligned(gate + d);
+      (V::load_aligned(row + d) * factor_of_x).store_aligned(row + d);
+    }
+    const bool gates = p.gates(output_gate_place::after_norm);
+    const auto [shift, factor] = row_scaling(p, &x(b, t, h, 0), step, row, gate);
     const C* weight =
         p.weight.given() ? s.weight + (p.weight.extents[0] == 1 ? 0 : h * step) : nullptr;
     const C* bias = p.bias.given() ? s.bias + (p.bias.extents[0] == 1 ? 0 : h * step) : nullptr;
@@ -207,7 +218,7 @@ struct output_norm_cpu {
       V y = (V::load_aligned(row + d) - V(shift)) * V(factor);
       y = weight != nullptr ? y * V::load_aligned(weight + d) : y;
       y = bias != nullptr ? y + V::load_aligned(bias + d) : y;
-      y = p.gate_by != output_gate::none ? y * gated(V::load_aligned(gate + d), p.gate_by) : y;
+      y = gates ? y * gated(V::load_aligned(gate + d), p.gate_by) : y;
       simd::store_strided<C, Arch>(y, &o(b, t, h, 0), o.stride(3), d, n);
     }
   }

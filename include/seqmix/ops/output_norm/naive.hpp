@@ -40,7 +40,7 @@ double naive_gate(const output_norm_problem& p, std::int64_t b, std::int64_t t, 
 ///     n = x / sqrt(mean x^2 + eps)   or   (x - mean x) / sqrt(var x + eps)
 ///                                    or   sqrt(D) x / max(||x||_2, eps)
 ///                                    or   x / sqrt(sum x^2 + eps)
-///     o = (n weight + bias) f(gate)
+///     o = (n weight + bias) f(gate), or n of x f(gate) in place of x, without a gate after
 template <class TX, class TO, class Tag>
 void naive_output_norm(const output_norm_problem& p) {
   const auto x = restore<const TX>(p.x);
@@ -49,24 +49,28 @@ void naive_output_norm(const output_norm_problem& p) {
   for (std::int64_t b = 0; b < x.extent(0); ++b) {
     for (std::int64_t t = 0; t < x.extent(1); ++t) {
       for (std::int64_t h = 0; h < x.extent(2); ++h) {
+        const auto value = [&](std::int64_t d) {
+          return widen<double>(x(b, t, h, d)) *
+                 (p.gates(output_gate_place::before_norm) ? naive_gate<Tag>(p, b, t, h, d) : 1);
+        };
         double mean = 0;
         if (p.kind == output_norm_kind::layer_norm) {
           for (std::int64_t d = 0; d < D; ++d) {
-            mean += widen<double>(x(b, t, h, d));
+            mean += value(d);
           }
           mean /= static_cast<double>(D);
         }
         double squares = 0;
         for (std::int64_t d = 0; d < D; ++d) {
-          const double centred = widen<double>(x(b, t, h, d)) - mean;
+          const double centred = value(d) - mean;
           squares += centred * centred;
         }
         const double factor = output_norm_factor(p, squares);
         for (std::int64_t d = 0; d < D; ++d) {
-          double y = (widen<double>(x(b, t, h, d)) - mean) * factor;
+          double y = (value(d) - mean) * factor;
           y = p.weight.given() ? y * naive_repeated<Tag>(p.weight, h, d) : y;
           y = p.bias.given() ? y + naive_repeated<Tag>(p.bias, h, d) : y;
-          y = p.gate_by != output_gate::none ? y * naive_gate<Tag>(p, b, t, h, d) : y;
+          y = p.gates(output_gate_place::after_norm) ? y * naive_gate<Tag>(p, b, t, h, d) : y;
           o(b, t, h, d) = narrow<TO>(y);
         }
       }

@@ -40,6 +40,9 @@ dispatch::call<Arch, output_norm_problem> bind_output_norm(const X& x, const O& 
 ///     l2:          n = x / sqrt(sum x^2 + eps)
 ///     o = (n weight + bias) f(gate)
 ///
+/// or, with `options.gate_place` before_norm, n is that of x f(gate), and o = n weight + bias:
+/// Mamba-2's norm.
+///
 /// x and o [B, T, H, D], or packed [total, H, D]. Which n is `options.kind`, which must be given.
 /// A row of zeros has n = 0 for every kind and eps, 0 too. `weight` and `bias` [H, D], repeated
 /// along axes of extent 1, so that [1, D] serves all heads; 1 and 0 where they are not given.

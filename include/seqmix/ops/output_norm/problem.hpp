@@ -24,14 +24,21 @@ enum class output_gate {
   silu,     ///< g / (1 + e^-g)
 };
 
+/// Where the gate multiplies.
+enum class output_gate_place {
+  after_norm,   ///< the normalised row, with its weight and bias
+  before_norm,  ///< x: the norm is that of the gated row
+};
+
 /// Options of `output_norm`. Members are only ever appended.
 struct output_norm_options {
   output_norm_kind kind = output_norm_kind::unspecified;  ///< must be given
   double eps = 1e-6;     ///< see the kind; not negative, and above 0 with layer_norm
   any_view<2> weight{};  ///< [H, D], repeated along axes of extent 1; multiplies
   any_view<2> bias{};    ///< [H, D], repeated along axes of extent 1; added after the weight
-  any_view<4> gate{};    ///< [B, T, H, D], packed [1, total, H, D]; multiplies last
+  any_view<4> gate{};    ///< [B, T, H, D], packed [1, total, H, D]; see gate_place
   output_gate gate_by = output_gate::none;  ///< given exactly when `gate` is
+  output_gate_place gate_place = output_gate_place::after_norm;
 };
 
 /// The descriptor of one call.
@@ -45,7 +52,12 @@ struct output_norm_problem {
   any_view<4> gate;
   output_norm_kind kind = output_norm_kind::unspecified;
   output_gate gate_by = output_gate::none;
+  output_gate_place gate_place = output_gate_place::after_norm;
   double eps = 0;
+
+  constexpr bool gates(output_gate_place place) const noexcept {
+    return gate_by != output_gate::none && gate_place == place;
+  }
 };
 
 namespace detail {
@@ -89,10 +101,15 @@ violation check_output_norm(output_norm_problem& p, const output_norm_options& o
   repeated("options.bias", options.bias);
   if (options.gate_by == output_gate::none) {
     c.absent("options.gate", options.gate.given(), "options.gate_by is none");
+    c.absent("options.gate_place", options.gate_place != output_gate_place::after_norm,
+             "options.gate_by is none");
   } else {
     c.require(options.gate_by == output_gate::plain || options.gate_by == output_gate::sigmoid ||
                   options.gate_by == output_gate::silu,
               "options.gate_by", "none, plain, sigmoid or silu", "another value");
+    c.require(options.gate_place == output_gate_place::after_norm ||
+                  options.gate_place == output_gate_place::before_norm,
+              "options.gate_place", "after_norm or before_norm", "another value");
     // The gate of no element at all may be a null pointer.
     c.require(options.gate.given() || p.x.size() == 0, "options.gate",
               "a gate [B, T, H, D], as options.gate_by is given", "none");
@@ -114,6 +131,7 @@ violation check_output_norm(output_norm_problem& p, const output_norm_options& o
   p.gate = options.gate;
   p.kind = options.kind;
   p.gate_by = options.gate_by;
+  p.gate_place = options.gate_place;
   p.eps = options.eps;
   return c.result();
 }

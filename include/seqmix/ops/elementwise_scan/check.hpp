@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <seqmix/ops/elementwise_scan/problem.hpp>
+#include <seqmix/ops/matrix_recurrence/check.hpp>
+#include <utility>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// The most modes of a channel that are supported and tested.
+inline constexpr std::int64_t largest_scan_modes = 256;
+
+/// Calls `f(argument, view)` for all inputs that a scan has.
+template <class F>
+void for_each_scan_input(const scan_problem& p, F&& f) {
+  for (std::size_t i = 0; i < p.inputs.size(); ++i) {
+    if (p.names[i] != nullptr) {
+      f(p.names[i], p.inputs[i]);
+    }
+  }
+  for (std::size_t i = 0; i < p.parameters.size(); ++i) {
+    if (p.parameter_names[i] != nullptr) {
+      f(p.parameter_names[i], p.parameters[i]);
+    }
+  }
+}
+
+template <class Tag>
+void check_scan_states(contract<Tag>& c, const scan_problem& p) {
+  const auto check = [&](const char* argument, const auto& x, bool pooled) {
+    c.tensor(argument, x);
+    const std::int64_t entries = pooled ? x.extents[0] : p.sequences;
+    const std::int64_t rows = p.head_states ? p.heads() : p.channels();
+    const std::int64_t numbers = p.state_numbers + (p.head_states ? p.channels() - 1 : 0);
+    c.shape(argument, x, {entries, rows, numbers},
+            pooled ? (p.head_states ? "[pool, H, V + 2]" : "[pool, D, S]")
+                   : (p.head_states ? "[N, H, V + 2]" : "[N, D, S]"));
+    c.real(argument, x.type);
+    c.same_device(argument, x.memory, p.names[0], p.inputs[0].memory);
+    for (const any_out<5>& o : p.outputs) {
+      c.no_overlap("o", o, argument, x);
+    }
+  };
+  const bool pooled = p.initial_slots.given();
+  c.absent("options.initial_slots", pooled && !p.initial_state.given() && !p.final_state.given(),
+           "there is no state that they could be entries of");
+  c.absent("options.final_slots", p.final_slots.given() && !p.final_state.given(),
+           "there is no final state");
+  if (p.initial_state.given()) {
+    check("options.initial_state", p.initial_state, pooled);
+    check_slots(c, "options.initial_slots", p.initial_slots, p.sequences,
+                p.initial_state.extents[0], false);
+  }
+  if (!p.final_state.given()) {
+    return;
+  }
+  constexpr const char* argument = "options.final_state";
+  check(argument, p.final_state, pooled || p.final_slots.given());
+  check_slots(c, p.final_slots.given() ? "options.final_slots" : "options.initial_slots",
+              p.final_slots.given() ? p.final_slots : p.initial_slots, p.sequences,
+              p.final_state.extents[0], true);
+  c.no_self_overlap(argument, p.final_state);
+  for_each_scan_input(p, [&](const char* other, const auto& x) {
+    c.no_overlap(argument, p.final_state, other, x);
+  });
+  // The same states for both: each sequence reads its own before it writes it, if both agree on
+  // where that is.
+  const any_view<3>& from = p.initial_state;
+  const bool same = from.data == p.final_state.data && from.type == p.final_state.type &&
+                    from.extents == p.final_state.extents && from.strides == p.final_state.strides;
+  const bool other_slots = p.final_slots.given() && p.final_slots.data != p.initial_slots.data;
+  if (from.given() && (!same || other_slots)) {
+    c.no_overlap(argument, p.final_state, "options.initial_state", from);
+  }
+}
+
+/// Checks what all scans have in common, and completes the descriptor with it.
+template <class Tag>
+void check_scan(contract<Tag>& c, scan_problem& p, const scan_options& options) {
+  p.exclusive = options.exclusive;
+  p.initial_state = options.initial_state;
+  p.final_state = options.final_state;
+  p.initial_slots = options.initial_slots;
+  p.final_slots = options.final_slots;
+  p.direction = options.direction;
+  p.sequences = p.out().extents[0];
+  const device where = p.inputs[0].memory;
+  c.tensor("o", p.out()).same_device("o", p.out().memory, p.names[0], where);
+  for (std::size_t i = 0; i < p.inputs.size(); ++i) {
+    if (p.names[i] != nullptr) {
+      c.tensor(p.names[i], p.inputs[i]);
+      c.shape(p.names[i], p.inputs[i], p.out().extents, "[B, T1, T2, H, D], as o");
+    }
+  }
+  for_each_scan_input(p, [&](const char* argument, const auto& x) {
+    c.tensor(argument, x).real(argument, x.type);
+    c.same_device(argument, x.memory, p.names[0], where);
+    for (const any_out<5>& o : p.outputs) {
+      c.no_overlap("o", o, argument, x);
+    }
+  });
+  c.no_self_overlap("o", p.outputs[0]);
+  c.no_overlap("o", p.outputs[0], "o", p.outputs[1]);
+  c.require(p.direction == scan_direction::forward || p.direction == scan_direction::reverse,
+            "options.direction", "forward or reverse", "another value");
+  if (p.packed) {
+    p.offsets = options.varlen.offsets;
+    p.sequences = p.offsets.extents[0] - 1;
+    c.offsets("options.varlen.offsets", p.offsets, p.tokens(), options.varlen.max_t,
+              where.on_host());
+  } else {
+    c.absent("options.varlen", options.varlen.offsets.given(), "only with packed tensors");
+  }
+  if (c.holds()) {
+    check_scan_states(c, p);
+  }
+}
+
+/// Which options of one operator alone it honours.
+enum class own_scan_options { monoid, tied, sharpness, candidates, step, none };
+
+/// Refuses what belongs to other operators.
+template <class Tag>
+void check_own_scan_options(contract<Tag>& c, const scan_options& options, own_scan_options own) {
+  const scan_options other;
+  const auto refuse = [&](own_scan_options of, const char* argument, bool given, const char* why) {
+    c.absent(argument, given && own != of, why);
+  };
+  using own_of = own_scan_options;
+  constexpr const char* scan = "of elementwise_scan only";
+  refuse(own_of::monoid, "options.monoid", options.monoid != other.monoid, scan);
+  refuse(own_of::monoid, "options.exclusive", options.exclusive, scan);
+  refuse(own_of::tied, "options.tied", options.tied != other.tied, "of hgrn only");
+  refuse(own_of::sharpness, "options.sharpness", options.sharpness != other.sharpness,
+         "of rg_lru only");
+  refuse(own_of::candidates, "options.candidates", options.candidates != other.candidates,
+         "of min_gru only");
+  refuse(own_of::step, "options.skip", options.skip.given(), "of diagonal_ssm only");
+  refuse(own_of::step, "options.step", options.step.given(), "of diagonal_ssm only");
+}
+
+/// Parameters of a scan: a number, or `numbers` of them, for each channel and mode.
+template <class Tag>
+void check_scan_parameters(contract<Tag>& c, const scan_problem& p, std::int64_t modes,
+                           std::int64_t numbers) {
+  for (std::size_t i = 0; i < p.parameters.size(); ++i) {
+    if (p.parameter_names[i] != nullptr) {
+      const std::int64_t own = p.parameters[i].extents[2] == 1 ? 1 : numbers;
+      c.shape(p.parameter_names[i], p.parameters[i],
+              {p.channels(), own == 1 && numbers != 1 ? 1 : modes, own},
+              numbers == 1 ? "[D, N, 1]" : "[D, N, 2]");
+    }
+  }
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE
