@@ -123,6 +123,7 @@ def all_rows():
                            ("linear_attention", 8, 128)):
         rows += [recurrence(operator, t, h, d) for t in (256, 64, 1)]
     rows.append(scan("causal_conv1d", 512, 3328, 4))
+    rows.append(scan("selective_scan", 256, 1024, 16))
     rows.append(scan("ssd", 256, 48, 128, 64))
     for d in (64, 128):
         rows += [softmax(2048, 2048, 8, 8, d, causal) for causal in (False, True)]
@@ -132,7 +133,8 @@ def all_rows():
 
 def smoke_rows():
     rows = [recurrence(operator, 40, 2, 64) for operator in RECURRENCES]
-    rows += [scan("causal_conv1d", 40, 50, 4), scan("ssd", 40, 2, 16, 8)]
+    rows += [scan("causal_conv1d", 40, 50, 4), scan("selective_scan", 40, 50, 16),
+             scan("ssd", 40, 2, 16, 8)]
     return rows + [softmax(70, 70, 2, 1, 32, True)]
 
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <iterator>
 #include <seqmix/ops/causal_conv1d/causal_conv1d.hpp>
+#include <seqmix/ops/selective_scan/selective_scan.hpp>
 #include <seqmix/ops/ssd/ssd.hpp>
 
 #include "seqmix_cpu.hpp"
@@ -31,6 +32,19 @@ struct dual {
   }
 };
 
+/// The same with a [H, K] and V = 1; the state [H, K].
+struct selective {
+  static auto with(const auto& f, const peer_call& c, const seqmix::context& ctx) {
+    seqmix::selective_scan_options options{.delta_softplus = true};
+    options.initial_state = seqmix::view(c.state, 1, c.H, c.K);
+    options.final_state = seqmix::view(c.final_state, 1, c.H, c.K);
+    return f(seqmix::view(c.inputs[0], 1, c.T, c.H), seqmix::view(c.inputs[1], 1, c.T, c.H),
+             seqmix::view(c.inputs[2], c.H, c.K), seqmix::view(c.inputs[3], 1, c.T, 1, c.K),
+             seqmix::view(c.inputs[4], 1, c.T, 1, c.K), seqmix::view(c.output, 1, c.T, c.H),
+             options, ctx);
+  }
+};
+
 template <auto& Op, class Form>
 constexpr peer_operator entry(std::string_view name) {
   return {name, [](const peer_call& c, const seqmix::context& ctx) { Form::with(Op, c, ctx); },
@@ -41,6 +55,7 @@ constexpr peer_operator entry(std::string_view name) {
 
 constexpr peer_operator operators[] = {
     entry<seqmix::causal_conv1d, convolution>("causal_conv1d"),
+    entry<seqmix::selective_scan, selective>("selective_scan"),
     entry<seqmix::ssd, dual>("ssd"),
 };
 
