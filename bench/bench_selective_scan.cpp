@@ -163,10 +163,15 @@ void add(const settings& s, const update_row& r) {
         seqmix::view(y.data(), r.B, r.D), options, rest...);
     };
     const bool right = passes_gate(state, name, [&] {
+      // The rows of all threads share their tensors, and each call moves the states on.
       const update_tensors<S> fresh(r);
+      const auto begin_anew = [&] {
+        std::copy(fresh.state.begin(), fresh.state.end(), t.state.begin());
+        std::copy_n(fresh.scale.data(), fresh.scale.size(), t.scale.data());
+      };
+      begin_anew();
       with(seqmix::naive_selective_state_update, t.expected);
-      std::copy(fresh.state.begin(), fresh.state.end(), t.state.begin());
-      std::copy_n(fresh.scale.data(), fresh.scale.size(), t.scale.data());
+      begin_anew();
       with(seqmix::selective_state_update, t.y, ctx);
       return compare(seqmix::view(t.y.data(), 1, 1, 1, t.y.size()),
                      seqmix::view(t.expected.data(), 1, 1, 1, t.y.size()));
