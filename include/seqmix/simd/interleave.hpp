@@ -7,6 +7,7 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace simd {
 
+#if !defined(__CUDACC__)
 namespace detail {
 
 /// Lane `lane` of the register that step `step` of a split makes: lanes of earlier registers are in
@@ -50,10 +51,27 @@ SEQMIX_ALWAYS_INLINE R merge_rows(const R (&x)[Rows],
 
 }  // namespace detail
 
+#endif
+
 /// Registers that hold groups of `Rows` neighbours, apart: rows[i] gets the i-th of each group.
 template <int Rows, class C, class Arch>
 SEQMIX_ALWAYS_INLINE void split(const vec<C, Arch> (&x)[Rows],
                                 vec<C, Arch> (&rows)[Rows]) noexcept {
+#if defined(__CUDACC__)
+  // nvcc cannot expand a pack as the lanes of a shuffle.
+  constexpr int n = lanes<C, Arch>;
+  alignas(64) C in[Rows * n];
+  alignas(64) C out[Rows * n];
+  for (int i = 0; i < Rows; ++i) {
+    x[i].store_aligned(in + i * n);
+  }
+  for (int i = 0; i < Rows * n; ++i) {
+    out[i % Rows * n + i / Rows] = in[i];
+  }
+  for (int i = 0; i < Rows; ++i) {
+    rows[i] = vec<C, Arch>::load_aligned(out + i * n);
+  }
+#else
   using R = typename vec<C, Arch>::register_type;
   using lane_list = std::make_integer_sequence<int, lanes<C, Arch>>;
   R in[Rows];
@@ -61,12 +79,27 @@ SEQMIX_ALWAYS_INLINE void split(const vec<C, Arch> (&x)[Rows],
   unroll<Rows>([&](auto i) __attribute__((always_inline)) {
     rows[i] = vec<C, Arch>(detail::split_row<Rows, i>(in, lane_list{}));
   });
+#endif
 }
 
 /// The counterpart: x gets the groups.
 template <int Rows, class C, class Arch>
 SEQMIX_ALWAYS_INLINE void merge(const vec<C, Arch> (&rows)[Rows],
                                 vec<C, Arch> (&x)[Rows]) noexcept {
+#if defined(__CUDACC__)
+  constexpr int n = lanes<C, Arch>;
+  alignas(64) C in[Rows * n];
+  alignas(64) C out[Rows * n];
+  for (int i = 0; i < Rows; ++i) {
+    rows[i].store_aligned(in + i * n);
+  }
+  for (int i = 0; i < Rows * n; ++i) {
+    out[i] = in[i % Rows * n + i / Rows];
+  }
+  for (int i = 0; i < Rows; ++i) {
+    x[i] = vec<C, Arch>::load_aligned(out + i * n);
+  }
+#else
   using R = typename vec<C, Arch>::register_type;
   using lane_list = std::make_integer_sequence<int, lanes<C, Arch>>;
   R in[Rows];
@@ -74,6 +107,7 @@ SEQMIX_ALWAYS_INLINE void merge(const vec<C, Arch> (&rows)[Rows],
   unroll<Rows>([&](auto i) __attribute__((always_inline)) {
     x[i] = vec<C, Arch>(detail::merge_rows<Rows, i>(in, lane_list{}));
   });
+#endif
 }
 
 }  // namespace simd
