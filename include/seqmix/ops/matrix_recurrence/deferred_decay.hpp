@@ -37,12 +37,12 @@ void defer_decay(const token_rows<C, Arch>& rows, std::int64_t count, bool reads
   constexpr std::int64_t w = simd::lanes<C, Arch>;
   for (std::int64_t t = 0; t < count; ++t) {
     const std::int64_t at = t * rows.keys;
-    bool deferred = !rows.cut[t];
+    bool deferred = false;
     if constexpr (Decay == state_decay::scalar) {
       const C before = rows.pending[0];
       C& decay = rows.decay[t];
       decay *= before;
-      deferred = deferred && can_defer(decay);
+      deferred = !rows.cut[t] && can_defer(decay);
       rows.pending[0] = deferred ? decay : C(1);
       if (reads && before != C(1)) {
         scale_row<C, Arch>(rows.read + at, rows.keys, before);
@@ -56,17 +56,27 @@ void defer_decay(const token_rows<C, Arch>& rows, std::int64_t count, bool reads
       }
     } else {
       typename V::batch_bool_type inside(true);
+      typename V::batch_bool_type zero(false);
+      const bool late = rows.strength != nullptr;
+      const V strength(late ? rows.strength[t] : C(1));
       for (std::int64_t i = 0; i < rows.keys; i += w) {
         const V before = V::load_aligned(rows.pending + i);
-        const V decay = before * V::load_aligned(rows.decay + at + i);
+        const V factor = V::load_aligned(rows.decay + at + i);
+        zero = zero || factor == V(C(0));
+        const V decay = before * factor;
         decay.store_aligned(rows.decay + at + i);
         const V size = xsimd::abs(decay);
         inside = inside && size >= V(1 / deferred_limit<C>) && size <= V(deferred_limit<C>);
-        if (reads) {
+        if (late) {
+          // Delta reads the decayed state.
+          const V read = V::load_aligned(rows.k + at + i) * strength * decay;
+          read.store_aligned(rows.read + at + i);
+        } else if (reads) {
           (V::load_aligned(rows.read + at + i) * before).store_aligned(rows.read + at + i);
         }
       }
-      deferred = deferred && xsimd::all(inside);
+      rows.cut[t] = xsimd::any(zero);
+      deferred = !rows.cut[t] && xsimd::all(inside);
       for (std::int64_t i = 0; i < rows.keys; i += w) {
         const V decay = V::load_aligned(rows.decay + at + i);
         (deferred ? decay : V(C(1))).store_aligned(rows.pending + i);

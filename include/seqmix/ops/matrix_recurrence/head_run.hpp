@@ -31,7 +31,7 @@ class head_run {
         s(sequence),
         hv(head),
         end(the_plan.tiles),
-        rows(layout, problem, the_plan.block) {
+        rows(layout, problem, the_plan.block, the_plan.choice.defers()) {
     if (plan.choice.algorithm == recurrence_algorithm::chunk) {
       chunk_ = chunk_rows<C, Arch>(layout, p, rows.values, plan.block);
     }

@@ -66,6 +66,9 @@ struct recurrence_choice {
     }
   }
 
+  /// Whether decays are worked into the tokens' rows: all algorithms but chunks do.
+  constexpr bool defers() const noexcept { return algorithm != recurrence_algorithm::chunk; }
+
   /// "chunk<64>".
   void describe(dispatch::fixed_text<64>& text) const noexcept {
     text.append(names[static_cast<int>(algorithm)]);
@@ -160,7 +163,7 @@ struct recurrence_plan {
       segment_elements = state_elements(p) + transition_elements(p) + (p.key_dim() + w - 1) / w * w;
     }
     scratch_layout layout;
-    const token_rows<C, Arch> rows(layout, p, block);
+    const token_rows<C, Arch> rows(layout, p, block, choice.defers());
     if (choice.algorithm == recurrence_algorithm::chunk) {
       const chunk_rows<C, Arch> chunk(layout, p, rows.values, block);
     }

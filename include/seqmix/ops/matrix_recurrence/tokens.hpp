@@ -20,29 +20,33 @@ template <class C, class Arch>
 struct token_rows {
   std::int64_t keys;
   std::int64_t values;
-  C* q;              // [block][keys], scaled
-  C* k;              // [block][keys]
-  C* decay;          // [block][keys] or [block]: factors, not logarithms
-  double* number;    // [block], of a decay of one factor: exact factors
-  C* dt;             // [block], of time steps
-  C* rate;           // [keys]: e^a_log of the gates, where their encoding has it
-  C* bias;           // [keys]: likewise
-  C* read;           // [block + 1][keys]: what the state is read with before it is written
-  C* b;              // [block][keys]
-  C* beta;           // [block][values], when there is one for each value
-  C* v;              // [block][values], of delta times beta
-  C* o;              // [block][values]
-  C* z;              // [keys]: the sum of all keys so far, of the denominator
-  C* factor;         // [block]: what outputs are multiplied by, of the denominator
-  C* pending;        // [keys] or [1]: decays that the state has not seen yet
-  C* owed;           // [keys] or [1]: what rounding the decays so far has left, as a share
-  C* raw;            // a row before its feature map, and the map's scratch
-  C* last;           // [2][values]: an output and what it meets on its way out
-  bool* cut;         // [block]: some factor is zero, which ends what was before
+  bool deferring;  // `defer_decay` comes next: what it passes over anyway is left to it
+  C* q;            // [block][keys], scaled
+  C* k;            // [block][keys]
+  C* decay;        // [block][keys] or [block]: factors, not logarithms
+  double* number;  // [block], of a decay of one factor: exact factors
+  C* dt;           // [block], of time steps
+  C* rate;         // [keys]: e^a_log of the gates, where their encoding has it
+  C* bias;         // [keys]: likewise
+  C* read;         // [block + 1][keys]: what the state is read with before it is written
+  C* strength;     // [block], of delta with a decay for each key, from which deferring makes `read`
+  C* b;            // [block][keys]
+  C* beta;         // [block][values], when there is one for each value
+  C* v;            // [block][values], of delta times beta
+  C* o;            // [block][values]
+  C* z;            // [keys]: the sum of all keys so far, of the denominator
+  C* factor;       // [block]: what outputs are multiplied by, of the denominator
+  C* pending;      // [keys] or [1]: decays that the state has not seen yet
+  C* owed;         // [keys] or [1]: what rounding the decays so far has left, as a share
+  C* raw;          // a row before its feature map, and the map's scratch
+  C* last;         // [2][values]: an output and what it meets on its way out
+  bool* cut;       // [block]: some factor is zero, which ends what was before
   bool* multiplies;  // [block]: the state is multiplied by `decay`
 
   /// Room for `n` tokens.
-  token_rows(scratch_layout& layout, const matrix_recurrence_problem& p, std::int64_t n) noexcept {
+  token_rows(scratch_layout& layout, const matrix_recurrence_problem& p, std::int64_t n,
+             bool defers) noexcept
+      : deferring(defers) {
     constexpr std::int64_t w = simd::lanes<C, Arch>;
     keys = (p.key_dim() + w - 1) / w * w;
     values = (p.value_dim() + 4 * w - 1) / (4 * w) * (4 * w);
@@ -58,6 +62,8 @@ struct token_rows {
     rate = layout.take<C>(rates ? keys : 0);
     bias = layout.take<C>(rates ? keys : 0);
     read = layout.take<C>(reads ? (n + 1) * keys : 0);
+    const bool late = p.update == state_update::delta && p.decay == state_decay::per_key && defers;
+    strength = late ? layout.take<C>(n) : nullptr;
     b = layout.take<C>(p.update == state_update::general ? n * keys : 0);
     const bool many_betas = p.update == state_update::delta && p.beta.extents[3] > 1;
     beta = many_betas ? layout.take<C>(n * values) : nullptr;
@@ -247,6 +253,9 @@ struct token_loader {
       for (std::int64_t i = p.key_dim(); i < rows.keys; ++i) {
         factors[i] = C(1);  // behind the end, whatever the encoding makes of zeros
       }
+      if (rows.deferring) {
+        return;
+      }
       typename V::batch_bool_type zero(false);
       for (std::int64_t i = 0; i < rows.keys; i += w) {
         zero = zero || V::load_aligned(factors + i) == V(C(0));
@@ -270,6 +279,10 @@ struct token_loader {
             decoded_beta<Arch>(p.betas, token_number<double, Arch>(p.beta, batch, place, hv)));
       }
       load(p.v, hv, rows.values, v, strength);
+      if (rows.strength != nullptr) {
+        rows.strength[t] = strength;
+        return;
+      }
       if (p.decay == state_decay::scalar) {
         strength *= rows.decay[t];
       }
