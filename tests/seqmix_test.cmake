@@ -3,8 +3,9 @@
 # seqmix_add_catch_test(<name>_test.cpp): the program test_<name>, and one test per tier it has.
 #
 # A plain run leaves out hidden cases; a case tagged [.ci], or [.full], belongs to that tier. Tiers
-# are separate ctest entries: <name>, <name>.ci, <name>.full. A file that names threads,
-# a pool or an executor also gets the label "threads" and belongs to the target threaded_tests.
+# are separate ctest entries: <name>, <name>.ci, <name>.full. Cases with the tag [threads], which
+# all that start threads must have, are also an entry <name>.threads, with that label: it is what
+# runs under the thread sanitizer, and the target threaded_tests builds it.
 function(seqmix_add_catch_test source)
   if(source MATCHES "openmp" AND NOT TARGET seqmix::openmp)
     message(STATUS "seqmix: ${source} left out: no OpenMP")
@@ -17,7 +18,8 @@ function(seqmix_add_catch_test source)
   add_executable(${target} ${source})
   target_include_directories(${target} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
   target_link_libraries(${target}
-    PRIVATE seqmix::seqmix seqmix_dev_flags Threads::Threads Catch2::Catch2WithMain)
+    PRIVATE seqmix::seqmix seqmix_dev_flags Threads::Threads Catch2::Catch2WithMain
+            seqmix_test_thread_tag)
   seqmix_link_optional(${target} ${source})
   cmake_path(GET source PARENT_PATH folder)
   if(TARGET seqmix_test_kernels_${folder})
@@ -28,9 +30,10 @@ function(seqmix_add_catch_test source)
 
   add_test(NAME ${name} COMMAND ${target})
   set_tests_properties(${name} PROPERTIES LABELS test TIMEOUT 600)
-  file(STRINGS ${source} threaded REGEX "pool|thread|executor" LIMIT_COUNT 1)
+  file(STRINGS ${source} threaded REGEX "\\[threads\\]" LIMIT_COUNT 1)
   if(threaded)
-    set_property(TEST ${name} APPEND PROPERTY LABELS threads)
+    add_test(NAME ${name}.threads COMMAND ${target} "[threads]~[.]")
+    set_tests_properties(${name}.threads PROPERTIES LABELS threads TIMEOUT 600)
     add_dependencies(threaded_tests ${target})
   endif()
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})

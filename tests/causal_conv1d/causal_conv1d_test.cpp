@@ -122,7 +122,7 @@ TEST_CASE("whole numbers convolve exactly, and as the equation says", "[causal_c
   }
 }
 
-TEST_CASE("causal_conv1d's bits depend on the sequence alone", "[causal_conv1d]") {
+TEST_CASE("causal_conv1d's bits depend on the sequence alone", "[causal_conv1d][threads]") {
   for (const std::int64_t W : {3, 4, 11}) {
     conv_case c{.B = 3, .T = 150, .D = 203, .W = W, .activation = conv_activation::silu};
     c.bias = true;
@@ -193,7 +193,7 @@ TEST_CASE("causal_conv1d's bits depend on the sequence alone", "[causal_conv1d]"
   }
 }
 
-TEST_CASE("outputs that go past the caches have the same bits", "[causal_conv1d]") {
+TEST_CASE("outputs that go past the caches have the same bits", "[causal_conv1d][threads]") {
   // 4.5 MiB of outputs, aligned and not.
   conv_case c{.T = 1030, .D = 1152, .W = 4, .activation = conv_activation::silu};
   conv_problem near(c);

@@ -119,7 +119,7 @@ TEST_CASE("a circular state with room keeps what a rollback needs", "[causal_con
   CHECK(parts == whole);
 }
 
-TEST_CASE("empty sequences pass their states on, bit for bit", "[causal_conv1d]") {
+TEST_CASE("empty sequences pass their states on, bit for bit", "[causal_conv1d][threads]") {
   for (const scalar_type type : {scalar_type::f32, scalar_type::f64, scalar_type::bf16}) {
     for (const bool packed : {false, true}) {
       for (const conv_state state : {conv_state::both, conv_state::in_place, conv_state::slots,
@@ -160,7 +160,7 @@ TEST_CASE("old inputs of a double state keep their digits beside float tokens", 
 }
 
 TEST_CASE("sequences that many tasks share write their states after all have read",
-          "[causal_conv1d]") {
+          "[causal_conv1d][threads]") {
   // Tokens of one sequence in several tasks, in place, in any order of the tasks.
   for (const std::int64_t T : {63, 64, 65, 129, 500}) {
     for (const std::int64_t W : {4, 40}) {
@@ -212,7 +212,7 @@ TEST_CASE("updates of a pool touch the entries of their sequences only", "[causa
         std::vector<float>(static_cast<std::size_t>(D), -7.0f));
 }
 
-TEST_CASE("single tokens with dense states agree with the definition", "[causal_conv1d]") {
+TEST_CASE("single tokens with dense states agree with the definition", "[causal_conv1d][threads]") {
   using enum scalar_type;
   for (const std::int64_t W : {2, 3, 4, 5, 6}) {
     for (const auto& types :

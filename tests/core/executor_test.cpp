@@ -45,7 +45,7 @@ TEST_CASE("the default executor runs in order on the calling thread") {
   CHECK(check_executor(seqmix::context{}.executor, 3) == 1);
 }
 
-TEST_CASE("n = 0 calls nothing") {
+TEST_CASE("n = 0 calls nothing", "[threads]") {
   pool_executor pool(2);
   seqmix::inline_executor here;
   int calls = 0;
@@ -56,7 +56,7 @@ TEST_CASE("n = 0 calls nothing") {
   CHECK(calls == 0);
 }
 
-TEST_CASE("a pool of std::thread keeps the promises") {
+TEST_CASE("a pool of std::thread keeps the promises", "[threads]") {
   for (const int workers : {1, 2, 3, 8}) {
     for (const std::uint64_t shuffle_seed : {0u, 5u}) {
       pool_executor pool(workers, shuffle_seed);
@@ -89,7 +89,7 @@ TEST_CASE("a task may be any callable, functions and mutable ones too") {
   CHECK(sum == 10);
 }
 
-TEST_CASE("what is no executor") {
+TEST_CASE("what is no executor", "[threads]") {
   static_assert(!seqmix::executor<without_run>);
   static_assert(!seqmix::executor<int>);
   static_assert(!std::is_constructible_v<seqmix::executor_ref, without_run&>);

@@ -7,7 +7,7 @@
 #include "support/catch.hpp"
 #include "support/executor_checks.hpp"
 
-TEST_CASE("openmp_executor keeps the promises") {
+TEST_CASE("openmp_executor keeps the promises", "[threads]") {
   for (const int threads : {1, 2, 3, 8}) {
     seqmix::openmp_executor e{threads};
     CHECK(e.concurrency() == threads);
@@ -17,13 +17,13 @@ TEST_CASE("openmp_executor keeps the promises") {
   }
 }
 
-TEST_CASE("openmp_executor's size") {
+TEST_CASE("openmp_executor's size", "[threads]") {
   CHECK(seqmix::openmp_executor{}.concurrency() == omp_get_max_threads());
   CHECK(seqmix::openmp_executor{0}.concurrency() == 1);
   CHECK(seqmix::openmp_executor{-4}.concurrency() == 1);
 }
 
-TEST_CASE("openmp_executor changes no global") {
+TEST_CASE("openmp_executor changes no global", "[threads]") {
   const int before = omp_get_max_threads();
   const int levels = omp_get_max_active_levels();
   seqmix::openmp_executor e{before + 2};
@@ -32,7 +32,7 @@ TEST_CASE("openmp_executor changes no global") {
   CHECK(omp_get_max_active_levels() == levels);
 }
 
-TEST_CASE("openmp_executor inside a parallel region of the user") {
+TEST_CASE("openmp_executor inside a parallel region of the user", "[threads]") {
 #pragma omp parallel num_threads(2)
   {
     const seqmix::openmp_executor e{3};

@@ -195,7 +195,7 @@ TEST_CASE("release_thread_memory frees the thread's blocks, but none in use") {
   std::memset(lease.data(), 1, 1000);
 }
 
-TEST_CASE("each thread has an arena, which ends with it") {
+TEST_CASE("each thread has an arena, which ends with it", "[threads]") {
   const scratch_lease here({}, 64);
   const std::byte* there = nullptr;
   const long alive = allocations - releases;

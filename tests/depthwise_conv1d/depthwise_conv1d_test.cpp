@@ -47,7 +47,7 @@ std::vector<double> written(const conv_problem& p) {
 
 }  // namespace
 
-TEST_CASE("depthwise_conv1d agrees with its definition", "[depthwise_conv1d]") {
+TEST_CASE("depthwise_conv1d agrees with its definition", "[depthwise_conv1d][threads]") {
   constexpr std::int64_t tokens[] = {0, 1, 2, 5, 16, 33, 64, 65, 130, 200};
   constexpr std::int64_t channels[] = {1, 8, 17, 64, 131, 300};
   constexpr std::int64_t taps[] = {1, 2, 3, 4, 7, 16, 64};
@@ -147,7 +147,7 @@ TEST_CASE("mirrored tokens and taps give mirrored outputs", "[depthwise_conv1d]"
   }
 }
 
-TEST_CASE("packed sequences are as alone, and see no neighbour", "[depthwise_conv1d]") {
+TEST_CASE("packed sequences are as alone, and see no neighbour", "[depthwise_conv1d][threads]") {
   conv_case c{.T = 150, .D = 29, .W = 7, .offsets = {0, 1, 1, 60, 64, 140}};
   c.activation = conv_activation::silu;
   conv_problem p(c);

@@ -225,7 +225,7 @@ TEST_CASE("a state that is not finite is over with a factor of zero", "[elementw
 }
 
 TEST_CASE("bits do not depend on threads, batch, packing or repetition",
-          "[elementwise_scan][determinism]") {
+          "[elementwise_scan][determinism][threads]") {
   for (const scanned m : monoids) {
     for (const layout kind : {layout::dense, layout::head_first, layout::strided}) {
       scan_case c{.monoid = m,

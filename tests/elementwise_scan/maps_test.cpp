@@ -52,7 +52,7 @@ TEST_CASE("the four sequences of a map hold its tokens in their orders", "[cross
   }
 }
 
-TEST_CASE("merged, the sequences of a map are four times the map", "[cross_scan2d]") {
+TEST_CASE("merged, the sequences of a map are four times the map", "[cross_scan2d][threads]") {
   for (const layout kind : layouts) {
     for (const layout to : layouts) {
       tensor<4> x(scalar_type::f32, {B, Y, X, D}, kind), o(scalar_type::f32, {B, Y, X, D}, to);

@@ -159,7 +159,7 @@ TEST_CASE("named scans equal their oracles", "[elementwise_scan][named]") {
 }
 
 TEST_CASE("named scans: threads and packing move no bits, states carry over",
-          "[elementwise_scan][named][determinism]") {
+          "[elementwise_scan][named][determinism][threads]") {
   for (const named form : all_named) {
     named_case c{.form = form, .T = 41, .D = 75, .packed = true, .initial = true, .final = true};
     CAPTURE(c);
@@ -243,7 +243,8 @@ TEST_CASE("rwkv4 is finite for any k, and does not see tokens with k of -infinit
   CHECK(compare(values, p.o.values(), tolerance_of(scalar_type::f32), bound::ceiling) == "");
 }
 
-TEST_CASE("prefix softmax equals the softmax mean of each prefix", "[elementwise_scan][named]") {
+TEST_CASE("prefix softmax equals the softmax mean of each prefix",
+          "[elementwise_scan][named][threads]") {
   constexpr std::int64_t B = 2, T = 37, H = 3, V = 13;
   for (const layout kind : {layout::dense, layout::head_first, layout::reversed}) {
     for (const bool reverse : {false, true}) {

@@ -96,7 +96,7 @@ int check_maps(std::uint64_t seed) {
 
 }  // namespace
 
-TEST_CASE("features against their definitions", "[features]") {
+TEST_CASE("features against their definitions", "[features][threads]") {
   int cases = check_maps<float, float>(100) + check_maps<double, double>(1000);
   cases += check_maps<seqmix::bf16, float>(2000) + check_maps<seqmix::f16, seqmix::f16>(3000);
   std::printf("features: %d cases\n", cases);

@@ -145,7 +145,7 @@ TEST_CASE("gates of every strength, mixed, in every algorithm", "[matrix_recurre
 }
 
 TEST_CASE("in every algorithm, bits do not depend on the executor or the packing",
-          "[matrix_recurrence]") {
+          "[matrix_recurrence][threads]") {
   for (const recurrence op :
        {recurrence::linear, recurrence::gla, recurrence::gdn, recurrence::kda, recurrence::rwkv7}) {
     recurrence_case c{.op = op, .B = 3, .T = 90, .H = 1, .HV = 2, .K = 20, .V = 140};

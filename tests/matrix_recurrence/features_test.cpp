@@ -338,7 +338,7 @@ TEST_CASE("keys may have a map of their own", "[matrix_recurrence][features][F02
 }
 
 TEST_CASE("features: any executor and packing, no NaN elsewhere, no allocation",
-          "[matrix_recurrence][features]") {
+          "[matrix_recurrence][features][threads]") {
   for (const named_map which : every_named_map) {
     recurrence_case c{.op = recurrence::linear, .B = 2, .T = 40, .H = 2, .HV = 4, .K = 9, .V = 150};
     const feature_parameters parameters(9, 2, 3);

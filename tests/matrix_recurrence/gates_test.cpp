@@ -374,7 +374,7 @@ TEST_CASE("a NaN of a gate or of its parameters stays in its head, from its toke
 }
 
 TEST_CASE("encoded gates: any executor, a caller's scratch, no allocation",
-          "[matrix_recurrence][gates]") {
+          "[matrix_recurrence][gates][threads]") {
   for (const recurrence op : {recurrence::gdn, recurrence::kda}) {
     recurrence_case c = small_case(op);
     c.V = 200;

@@ -76,7 +76,7 @@ TEST_CASE("one pass equals two parts, and single tokens, at every split", "[matr
   }
 }
 
-TEST_CASE("bits do not depend on executor, batch or packing", "[matrix_recurrence]") {
+TEST_CASE("bits do not depend on executor, batch or packing", "[matrix_recurrence][threads]") {
   for (const recurrence op : every_recurrence) {
     for (const std::int64_t V : {std::int64_t{40}, std::int64_t{200}}) {
       recurrence_case c = case_of(op);

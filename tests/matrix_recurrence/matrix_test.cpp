@@ -110,16 +110,20 @@ void check_all(const recurrence_calls& calls, std::uint64_t seed) {
 
 }  // namespace
 
-TEST_CASE("operators with a matrix state against their oracles, f32", "[matrix_recurrence]") {
+TEST_CASE("operators with a matrix state against their oracles, f32",
+          "[matrix_recurrence][threads]") {
   check_all(recurrence_calls_for<float>(), 1);
   check_all(recurrence_calls_for<float>(), 2);
 }
-TEST_CASE("operators with a matrix state against their oracles, f64", "[matrix_recurrence]") {
+TEST_CASE("operators with a matrix state against their oracles, f64",
+          "[matrix_recurrence][threads]") {
   check_all(recurrence_calls_for<double>(), 3);
 }
-TEST_CASE("operators with a matrix state against their oracles, bf16", "[matrix_recurrence]") {
+TEST_CASE("operators with a matrix state against their oracles, bf16",
+          "[matrix_recurrence][threads]") {
   check_all(recurrence_calls_for<seqmix::bf16>(), 4);
 }
-TEST_CASE("operators with a matrix state against their oracles, f16", "[matrix_recurrence]") {
+TEST_CASE("operators with a matrix state against their oracles, f16",
+          "[matrix_recurrence][threads]") {
   check_all(recurrence_calls_for<seqmix::f16>(), 5);
 }

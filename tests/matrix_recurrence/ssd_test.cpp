@@ -27,9 +27,9 @@ struct ssm {
   std::uint64_t seed = 1;
 
   std::vector<std::int64_t> starts{0};
-  tensor<4> x, z, b, c, b_back, c_back, o, dt, dt_back, skip;
-  tensor<1> rate, bias, bias_back, head_skip, offsets;
-  tensor<2> value_skip;
+  tensor<4> x{}, z{}, b{}, c{}, b_back{}, c_back{}, o{}, dt{}, dt_back{}, skip{};
+  tensor<1> rate{}, bias{}, bias_back{}, head_skip{}, offsets{};
+  tensor<2> value_skip{};
 
   void make() {
     for (std::int64_t n = 0; n < B; ++n) {
@@ -218,7 +218,8 @@ TEST_CASE("ssd equals the quadratic form with its decays, skip and gate", "[ssd]
   CHECK(compare(m.o.values(), expected, tolerance_of(scalar_type::f32)) == "");
 }
 
-TEST_CASE("ssd against its oracle: steps, limits, skips, gates, types and layouts", "[ssd]") {
+TEST_CASE("ssd against its oracle: steps, limits, skips, gates, types and layouts",
+          "[ssd][threads]") {
   constexpr std::int64_t lengths[] = {0, 1, 2, 31, 33, 80};
   constexpr std::int64_t dims[][2] = {{1, 1}, {16, 64}, {64, 80}, {128, 96}, {7, 130}};
   constexpr layout kinds[] = {layout::dense,      layout::padded,   layout::strided,
@@ -286,7 +287,7 @@ TEST_CASE("steps tiny and huge", "[ssd]") {
   }
 }
 
-TEST_CASE("hydra equals its dense quasi-separable matrix", "[hydra]") {
+TEST_CASE("hydra equals its dense quasi-separable matrix", "[hydra][threads]") {
   for (const bool packed : {false, true}) {
     for (const std::int64_t T : {0, 1, 2, 3, 40, 70}) {
       for (const int skip : {0, 1, 2}) {

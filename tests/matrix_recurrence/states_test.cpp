@@ -101,7 +101,8 @@ TEST_CASE("kept states are those of runs that end there, bit for bit", "[matrix_
   }
 }
 
-TEST_CASE("linear attention with a denominator and feature maps", "[matrix_recurrence][L01]") {
+TEST_CASE("linear attention with a denominator and feature maps",
+          "[matrix_recurrence][L01][threads]") {
   using seqmix::feature_map;
   for (const feature_map map : {feature_map::identity, feature_map::elu_plus_1, feature_map::relu,
                                 feature_map::relu_squared, feature_map::silu, feature_map::sigmoid,
@@ -173,7 +174,8 @@ TEST_CASE("by hand: two tokens with a denominator", "[matrix_recurrence][L01]") 
   CHECK(z[0] == 8);
 }
 
-TEST_CASE("denominators: in place, and the same bits with any executor", "[matrix_recurrence]") {
+TEST_CASE("denominators: in place, and the same bits with any executor",
+          "[matrix_recurrence][threads]") {
   recurrence_problem p(case_of(recurrence::linear, 40));
   tensor<3> z(scalar_type::f32, {2, 2, 12}), before(scalar_type::f32, {2, 2, 12});
   before.fill(5);

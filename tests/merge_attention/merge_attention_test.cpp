@@ -157,7 +157,7 @@ seqmix::tensor_view<T, Rank - 1> part_of(const tensor<Rank>& t, std::int64_t par
 
 }  // namespace
 
-TEST_CASE("merge_attention against the definition", "[merge_attention]") {
+TEST_CASE("merge_attention against the definition", "[merge_attention][threads]") {
   constexpr std::int64_t parts[] = {0, 1, 2, 3, 7, 33};
   constexpr std::int64_t times[] = {0, 1, 2, 15, 17, 33};
   constexpr std::int64_t heads[] = {1, 3, 4};
@@ -377,7 +377,7 @@ TEST_CASE("hand cases of the merge", "[merge_attention]") {
   check(-1e4, 2, -1e4, 4, 3);
 }
 
-TEST_CASE("threads and batches move no bits of a merge", "[merge_attention]") {
+TEST_CASE("threads and batches move no bits of a merge", "[merge_attention][threads]") {
   merge_case c{.P = 5, .B = 3, .T = 70, .H = 3, .V = 33, .empty = 2};
   merge_problem p(c);
   const merge_calls calls = merge_calls_for<float, float, float>();

@@ -222,7 +222,7 @@ std::vector<double> norm_of(const std::vector<double>& x, const output_norm_opti
 
 }  // namespace
 
-TEST_CASE("output_norm against the definition", "[output_norm]") {
+TEST_CASE("output_norm against the definition", "[output_norm][threads]") {
   constexpr std::int64_t times[] = {0, 1, 2, 15, 16, 17, 40};
   constexpr std::int64_t widths[] = {1, 2, 7, 8, 31, 32, 33, 60, 64, 100, 128, 257};
   constexpr double epsilons[] = {1e-6, 1e-2, 3, 1e-12};
@@ -454,7 +454,7 @@ TEST_CASE("attention and its norm, each against its definition", "[output_norm]"
   }
 }
 
-TEST_CASE("output_norm's bits depend on the row alone", "[output_norm]") {
+TEST_CASE("output_norm's bits depend on the row alone", "[output_norm][threads]") {
   for (const output_norm_kind kind : kinds) {
     for (const output_gate by : gates) {
       norm_case c{.B = 3, .T = 37, .H = 2, .D = 45, .kind = kind};

@@ -189,7 +189,7 @@ constexpr layout layouts[] = {layout::dense,      layout::padded,   layout::stri
 
 }  // namespace
 
-TEST_CASE("rope against the definition", "[rope]") {
+TEST_CASE("rope against the definition", "[rope][threads]") {
   constexpr std::int64_t times[] = {0, 1, 2, 15, 16, 17, 65};
   constexpr std::int64_t widths[] = {2, 6, 8, 60, 64, 100, 128, 256};
   constexpr std::int64_t offsets[] = {0, 5, -3, 1000000};
@@ -382,7 +382,7 @@ TEST_CASE("far positions keep their angle", "[rope]") {
   }
 }
 
-TEST_CASE("rope's bits depend on the token alone", "[rope]") {
+TEST_CASE("rope's bits depend on the token alone", "[rope][threads]") {
   for (const auto& [pairs, axes] : {std::pair{rope_layout::interleaved, rope_axes::one},
                                     std::pair{rope_layout::half_split, rope_axes::one},
                                     std::pair{rope_layout::interleaved, rope_axes::split},

@@ -169,7 +169,7 @@ TEST_CASE("every split of a scan gives the same bits", "[selective_scan][R01]") 
   }
 }
 
-TEST_CASE("the scan's bits depend on the sequence alone", "[selective_scan][R01]") {
+TEST_CASE("the scan's bits depend on the sequence alone", "[selective_scan][R01][threads]") {
   scan_case c{.B = 4, .T = 40, .D = 150, .N = 5};
   c.packed = c.initial = c.final = c.pooled = true;
   scan_problem p(c);

@@ -274,7 +274,7 @@ TEST_CASE("a token at a time gives the bits of all at once", "[selective_state_u
   }
 }
 
-TEST_CASE("what bits of an update depend on", "[selective_state_update]") {
+TEST_CASE("what bits of an update depend on", "[selective_state_update][threads]") {
   for (const std::int64_t block : {0, 5}) {
     const scan_case c = case_of(4, 3, 150, 20);
     update_problem p(c, false, block);

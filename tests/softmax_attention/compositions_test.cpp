@@ -84,7 +84,7 @@ void check_axis(const shape& extents, const shape& strides, std::int64_t size,
 }  // namespace
 
 TEST_CASE("axial attention is a view: axes before are batch, axes after are heads",
-          "[softmax_attention]") {
+          "[softmax_attention][threads]") {
   // A video [B, F, Y, X, H, D], dense.
   for (const std::int64_t F : {std::int64_t{5}, std::int64_t{60}}) {
     const std::int64_t B = 2, Y = 3, X = 4, H = 2, D = 24;
@@ -103,7 +103,7 @@ TEST_CASE("axial attention is a view: axes before are batch, axes after are head
   }
 }
 
-TEST_CASE("axial attention with channels before the axes", "[softmax_attention]") {
+TEST_CASE("axial attention with channels before the axes", "[softmax_attention][threads]") {
   // [B, D, F, X], as convolutions leave it: the channels have a stride.
   const std::int64_t B = 2, D = 16, F = 20, X = 7;
   check_axis({B, F, X, D}, {D * F * X, X, 1, F * X}, B * D * F * X, {});

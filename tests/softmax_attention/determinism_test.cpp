@@ -150,7 +150,7 @@ TEST_CASE("lengths of a cache equal truncated tensors, bit for bit", "[softmax_a
   SUCCEED();
 }
 
-TEST_CASE("threads, their order and the scratch move no bits", "[softmax_attention]") {
+TEST_CASE("threads, their order and the scratch move no bits", "[softmax_attention][threads]") {
   for (const attention_calls& calls : all_calls()) {
     for (const masking& m : served_maskings()) {
       for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
@@ -188,7 +188,8 @@ TEST_CASE("threads, their order and the scratch move no bits", "[softmax_attenti
   SUCCEED();
 }
 
-TEST_CASE("a sequence's bits do not depend on its neighbours' lengths", "[softmax_attention]") {
+TEST_CASE("a sequence's bits do not depend on its neighbours' lengths",
+          "[softmax_attention][threads]") {
   // Short and long neighbours change how tasks are cut, never this sequence's arithmetic.
   for (const attention_calls& calls : all_calls()) {
     attention_case c = case_with(calls, maskings[1]);
@@ -238,7 +239,7 @@ TEST_CASE("a row's bits do not depend on the other heads", "[softmax_attention]"
   }
 }
 
-TEST_CASE("repeated calls give the same bits", "[softmax_attention]") {
+TEST_CASE("repeated calls give the same bits", "[softmax_attention][threads]") {
   for (const attention_calls& calls : target::calls<element_types<float>>()) {
     attention_case c = case_with(calls, served_maskings().back());
     c.B = 2;

@@ -243,7 +243,7 @@ TEST_CASE("equal keys: the lower index comes first", "[softmax_attention][K04]")
 }
 
 TEST_CASE("side outputs: the same bits with any executor, and the output keeps its own",
-          "[softmax_attention][determinism]") {
+          "[softmax_attention][determinism][threads]") {
   for (key_case c : cases()) {
     c.attention.types = types_of_all<float>();
     c.attention.lse = scalar_type::f32;

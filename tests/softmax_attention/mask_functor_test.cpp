@@ -94,7 +94,7 @@ TEST_CASE("what a mask functor hides has no influence, whatever it holds", "[sof
   }
 }
 
-TEST_CASE("classification moves no bits", "[softmax_attention]") {
+TEST_CASE("classification moves no bits", "[softmax_attention][threads]") {
   // The same mask with and without answers for blocks.
   struct plain {
     seqmix::chunk_mask mask;

@@ -5,7 +5,7 @@ using namespace seqmix_test;
 using seqmix::bf16;
 using seqmix::f16;
 
-TEST_CASE("softmax_attention with a type for each tensor", "[softmax_attention][matrix]") {
+TEST_CASE("softmax_attention with a type for each tensor", "[softmax_attention][matrix][threads]") {
   for (const attention_calls& calls :
        {calls_for<float, bf16, bf16, float>(), calls_for<float, f16, f16, float>(),
         calls_for<bf16, bf16, bf16, float>(), calls_for<f16, float, bf16, double>()}) {
@@ -13,6 +13,6 @@ TEST_CASE("softmax_attention with a type for each tensor", "[softmax_attention][
   }
 }
 
-TEST_CASE("softmax_attention with a type for each tensor, every combination", "[.full]") {
+TEST_CASE("softmax_attention with a type for each tensor, every combination", "[.full][threads]") {
   check_matrix_full(calls_for<float, bf16, bf16, float>());
 }

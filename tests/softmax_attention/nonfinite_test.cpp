@@ -209,7 +209,7 @@ TEST_CASE("every masked key and value at once", "[softmax_attention]") {
   SUCCEED();
 }
 
-TEST_CASE("a batch entry full of NaN leaves the others alone", "[softmax_attention]") {
+TEST_CASE("a batch entry full of NaN leaves the others alone", "[softmax_attention][threads]") {
   for_each_setting([](const attention_calls& calls, attention_problem& p, algorithm how) {
     check_planted(
         calls, p, {.how = how, .threads = 2},

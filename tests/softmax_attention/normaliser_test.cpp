@@ -97,7 +97,7 @@ std::string refusal(small_call& c, const seqmix::softmax_attention_options& opti
 
 }  // namespace
 
-TEST_CASE("every rule for weights with every option", "[softmax_attention][matrix]") {
+TEST_CASE("every rule for weights with every option", "[softmax_attention][matrix][threads]") {
   check_rules(calls_for<float>());
   check_rules(calls_for<double>());
 }
@@ -289,7 +289,7 @@ TEST_CASE("what a row does not see has no weight, whatever it holds", "[softmax_
 }
 
 TEST_CASE("rules and passes: the same bits with any executor, alone or in a batch",
-          "[softmax_attention][determinism]") {
+          "[softmax_attention][determinism][threads]") {
   const attention_calls calls = calls_for<float>();
   for (const named_rule& r : rules) {
     for (const call_form form : {call_form::batched, call_form::packed}) {

@@ -119,7 +119,7 @@ TEST_CASE("pools of any strides, tables of either type", "[softmax_attention][pa
   }
 }
 
-TEST_CASE("executors move no bits of a paged call", "[softmax_attention][paged]") {
+TEST_CASE("executors move no bits of a paged call", "[softmax_attention][paged][threads]") {
   for (const attention_calls& calls : target::calls<element_types<float>>()) {
     for (const std::int64_t T : {1, 9, 200}) {
       attention_case c = case_with(calls, maskings[3]);

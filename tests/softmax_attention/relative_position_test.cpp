@@ -57,7 +57,7 @@ double logit(const tensor<4>& q, const tensor<2>* v, const tensor<3>& r, double 
 
 }  // namespace
 
-TEST_CASE("logits of queries with embeddings of distances", "[relative_position]") {
+TEST_CASE("logits of queries with embeddings of distances", "[relative_position][threads]") {
   for (const std::int64_t T : {1, 3, 4, 9}) {
     for (const std::int64_t D : {1, 7, 16, 70}) {
       for (const layout kind : {layout::dense, layout::strided, layout::reversed}) {

@@ -302,7 +302,8 @@ TEST_CASE("any strides", "[sink_window_cache]") {
   CHECK(error_of_stream(s, with(3, 12)) < 1e-5);
 }
 
-TEST_CASE("neither the batch nor the executor shows in a stream's bits", "[sink_window_cache]") {
+TEST_CASE("neither the batch nor the executor shows in a stream's bits",
+          "[sink_window_cache][threads]") {
   stream<float> s(200, 3);
   auto cache = s.cache_with(with(4, 50));
   s.attend_in(cache, 70);

@@ -169,7 +169,7 @@ TEST_CASE("inputs may overlap each other and themselves", "[softmax_attention][v
   });
 }
 
-TEST_CASE("calls from several threads at once", "[softmax_attention]") {
+TEST_CASE("calls from several threads at once", "[softmax_attention][threads]") {
   for (const attention_calls& calls : target::calls<element_types<float>>()) {
     std::vector<attention_problem> problems;
     std::vector<output_bits> expected;

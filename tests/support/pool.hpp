@@ -6,12 +6,17 @@
 #include <cstdint>
 #include <numeric>
 #include <seqmix/core/executor.hpp>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
 #include "tensor.hpp"
 
 namespace seqmix_test {
+
+/// Whether the running test case may start threads, which those with the tag [threads] may: they
+/// are what runs under the thread sanitizer. See thread_tag.cpp.
+inline std::atomic<bool> threads_allowed{true};
 
 /// An executor of plain std::threads, which thread sanitizers follow. Every `run` starts and joins
 /// its threads. With a seed, each run hands the tasks out in another shuffled order, to whichever
@@ -25,6 +30,9 @@ class pool_executor {
   std::int64_t tasks_seen() const noexcept { return tasks_; }
 
   void run(std::int64_t n, seqmix::task_ref f) {
+    if (threads_ > 1 && !threads_allowed) {
+      throw std::logic_error("a test case that starts threads needs the tag [threads]");
+    }
     tasks_ += n;
     std::vector<std::int64_t> order(static_cast<std::size_t>(n));
     std::iota(order.begin(), order.end(), std::int64_t{0});

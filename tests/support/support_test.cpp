@@ -168,7 +168,7 @@ TEST_CASE("covering arrays cover every pair, and repeat", "[support]") {
   CHECK(full_plan({2, 3, 4}).size() == 24);
 }
 
-TEST_CASE("the pool runs every task once, on no more workers than it says", "[support]") {
+TEST_CASE("the pool runs every task once, on no more workers than it says", "[support][threads]") {
   for (const int threads : {1, 2, 3}) {
     for (const std::uint64_t shuffle : {0u, 4u}) {
       pool_executor pool(threads, shuffle);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/common/carried_states.hpp>
 #include <seqmix/core/checks.hpp>
 #include <seqmix/ops/causal_conv1d/problem.hpp>
 #include <utility>
@@ -75,39 +76,11 @@ void check_conv1d_states(contract<Tag>& c, const conv1d_problem& p, const char* 
     c.real(argument, x.type);
     c.same_device(argument, x.memory, "x", p.x.memory).no_overlap("y", p.y, argument, x);
   };
-  const bool pooled = p.initial_slots.given();
-  c.absent("options.initial_slots", pooled && !p.initial_state.given() && !p.final_state.given(),
-           "there is no state that they could be entries of");
-  c.absent("options.final_slots", p.final_slots.given() && !p.final_state.given(),
-           "there is no final state");
-  if (p.initial_state.given()) {
-    check(initial, p.initial_state, pooled);
-    if (pooled) {
-      c.slots("options.initial_slots", p.initial_slots, p.sequences, p.initial_state.extents[0],
-              false);
-    }
-  }
-  if (!p.final_state.given()) {
-    return;
-  }
-  check(final, p.final_state, pooled || p.final_slots.given());
-  if (pooled || p.final_slots.given()) {
-    const bool own = p.final_slots.given();
-    c.slots(own ? "options.final_slots" : "options.initial_slots",
-            own ? p.final_slots : p.initial_slots, p.sequences, p.final_state.extents[0], true);
-  }
-  c.no_self_overlap(final, p.final_state);
-  c.no_overlap(final, p.final_state, "x", p.x).no_overlap(final, p.final_state, "weight", p.weight);
-  c.no_overlap(final, p.final_state, "options.bias", p.bias);
-  // The same states for both: each sequence reads its own before it writes it, if both agree on
-  // where that is.
-  const any_view<3>& from = p.initial_state;
-  const bool same = from.data == p.final_state.data && from.type == p.final_state.type &&
-                    from.extents == p.final_state.extents && from.strides == p.final_state.strides;
-  const bool other_slots = p.final_slots.given() && p.final_slots.data != p.initial_slots.data;
-  if (from.given() && (!same || other_slots)) {
-    c.no_overlap(final, p.final_state, initial, from);
-  }
+  check_carried_states(c, p, initial, final, check, [&](const char* argument) {
+    c.no_overlap(argument, p.final_state, "x", p.x);
+    c.no_overlap(argument, p.final_state, "weight", p.weight);
+    c.no_overlap(argument, p.final_state, "options.bias", p.bias);
+  });
 }
 
 }  // namespace detail

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/common/carried_states.hpp>
 #include <seqmix/ops/elementwise_scan/problem.hpp>
-#include <seqmix/ops/matrix_recurrence/check.hpp>
 #include <utility>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -43,37 +43,12 @@ void check_scan_states(contract<Tag>& c, const scan_problem& p) {
       c.no_overlap("o", o, argument, x);
     }
   };
-  const bool pooled = p.initial_slots.given();
-  c.absent("options.initial_slots", pooled && !p.initial_state.given() && !p.final_state.given(),
-           "there is no state that they could be entries of");
-  c.absent("options.final_slots", p.final_slots.given() && !p.final_state.given(),
-           "there is no final state");
-  if (p.initial_state.given()) {
-    check("options.initial_state", p.initial_state, pooled);
-    check_slots(c, "options.initial_slots", p.initial_slots, p.sequences,
-                p.initial_state.extents[0], false);
-  }
-  if (!p.final_state.given()) {
-    return;
-  }
-  constexpr const char* argument = "options.final_state";
-  check(argument, p.final_state, pooled || p.final_slots.given());
-  check_slots(c, p.final_slots.given() ? "options.final_slots" : "options.initial_slots",
-              p.final_slots.given() ? p.final_slots : p.initial_slots, p.sequences,
-              p.final_state.extents[0], true);
-  c.no_self_overlap(argument, p.final_state);
-  for_each_scan_input(p, [&](const char* other, const auto& x) {
-    c.no_overlap(argument, p.final_state, other, x);
-  });
-  // The same states for both: each sequence reads its own before it writes it, if both agree on
-  // where that is.
-  const any_view<3>& from = p.initial_state;
-  const bool same = from.data == p.final_state.data && from.type == p.final_state.type &&
-                    from.extents == p.final_state.extents && from.strides == p.final_state.strides;
-  const bool other_slots = p.final_slots.given() && p.final_slots.data != p.initial_slots.data;
-  if (from.given() && (!same || other_slots)) {
-    c.no_overlap(argument, p.final_state, "options.initial_state", from);
-  }
+  check_carried_states(c, p, "options.initial_state", "options.final_state", check,
+                       [&](const char* argument) {
+                         for_each_scan_input(p, [&](const char* other, const auto& x) {
+                           c.no_overlap(argument, p.final_state, other, x);
+                         });
+                       });
 }
 
 /// Checks what all scans have in common, and completes the descriptor with it.

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cmath>
+#include <seqmix/common/carried_states.hpp>
 #include <seqmix/ops/matrix_recurrence/check_features.hpp>
 #include <string>
 #include <utility>
@@ -97,30 +98,6 @@ void check_gate(contract<Tag>& c, const char* letters, const matrix_recurrence_p
 }
 
 template <class Tag>
-void check_slots(contract<Tag>& c, const char* argument, const any_view<1>& slots,
-                 std::int64_t sequences, std::int64_t pool, bool distinct) {
-  if (!slots.given()) {
-    return;
-  }
-  c.index_vector(argument, slots, sequences, true);
-  c.equal(argument, " entries", sequences, slots.extents[0]);
-  for (std::int64_t n = 0; c.holds() && n < sequences; ++n) {
-    const std::int64_t slot = index_at(slots, n);
-    if (slot < -1 || slot >= pool) {
-      c.fail(argument, "-1, or entries of a pool of " + std::to_string(pool),
-             "entry " + std::to_string(n) + " = " + std::to_string(slot));
-    }
-    for (std::int64_t m = 0; distinct && slot >= 0 && m < n; ++m) {
-      if (index_at(slots, m) == slot) {
-        c.fail(argument, "each entry of the pool at most once",
-               "entries " + std::to_string(m) + " and " + std::to_string(n) + " = " +
-                   std::to_string(slot));
-      }
-    }
-  }
-}
-
-template <class Tag>
 void check_states(contract<Tag>& c, const matrix_recurrence_problem& p,
                   const recurrence_names& names) {
   const auto check = [&](const char* argument, const auto& x, bool pooled) {
@@ -131,42 +108,17 @@ void check_states(contract<Tag>& c, const matrix_recurrence_problem& p,
     c.real(argument, x.type);
     c.same_device(argument, x.memory, names.q, p.q.memory).no_overlap("o", p.o, argument, x);
   };
-  const bool pooled = p.initial_slots.given();
-  c.absent("options.initial_slots", pooled && !p.initial_state.given() && !p.final_state.given(),
-           "there is no state that they could be entries of");
-  c.absent("options.final_slots", p.final_slots.given() && !p.final_state.given(),
-           "there is no final state");
-  if (p.initial_state.given()) {
-    check("options.initial_state", p.initial_state, pooled);
-    check_slots(c, "options.initial_slots", p.initial_slots, p.sequences,
-                p.initial_state.extents[0], false);
-  }
-  if (!p.final_state.given()) {
-    return;
-  }
-  constexpr const char* argument = "options.final_state";
-  check(argument, p.final_state, pooled || p.final_slots.given());
-  check_slots(c, p.final_slots.given() ? "options.final_slots" : "options.initial_slots",
-              p.final_slots.given() ? p.final_slots : p.initial_slots, p.sequences,
-              p.final_state.extents[0], true);
-  c.no_self_overlap(argument, p.final_state);
-  for (const auto& [other, x] :
-       {std::pair{names.q, &p.q}, std::pair{names.k, &p.k}, std::pair{names.v, &p.v},
-        std::pair{names.gate, &p.gate}, std::pair{"beta", &p.beta}, std::pair{"a", &p.a},
-        std::pair{"b", &p.b}, std::pair{"options.z", &p.z}}) {
-    if (x->given()) {
-      c.no_overlap(argument, p.final_state, other, *x);
-    }
-  }
-  // The same states for both: each sequence reads its own before it writes it, if both agree on
-  // where that is.
-  const any_view<4>& from = p.initial_state;
-  const bool same = from.data == p.final_state.data && from.type == p.final_state.type &&
-                    from.extents == p.final_state.extents && from.strides == p.final_state.strides;
-  const bool other_slots = p.final_slots.given() && p.final_slots.data != p.initial_slots.data;
-  if (from.given() && (!same || other_slots)) {
-    c.no_overlap(argument, p.final_state, "options.initial_state", from);
-  }
+  check_carried_states(
+      c, p, "options.initial_state", "options.final_state", check, [&](const char* argument) {
+        for (const auto& [other, x] :
+             {std::pair{names.q, &p.q}, std::pair{names.k, &p.k}, std::pair{names.v, &p.v},
+              std::pair{names.gate, &p.gate}, std::pair{"beta", &p.beta}, std::pair{"a", &p.a},
+              std::pair{"b", &p.b}, std::pair{"options.z", &p.z}}) {
+          if (x->given()) {
+            c.no_overlap(argument, p.final_state, other, *x);
+          }
+        }
+      });
 }
 
 /// States that are kept on the way.

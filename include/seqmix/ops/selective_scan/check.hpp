@@ -2,7 +2,7 @@
 #pragma once
 
 #include <array>
-#include <seqmix/ops/matrix_recurrence/check.hpp>
+#include <seqmix/common/carried_states.hpp>
 #include <seqmix/ops/selective_scan/problem.hpp>
 #include <utility>
 
@@ -54,34 +54,9 @@ void check_scan_states(contract<Tag>& c, const selective_scan_problem& p) {
     c.real(argument, x.type);
     c.same_device(argument, x.memory, "u", p.u.memory).no_overlap("y", p.y, argument, x);
   };
-  const bool pooled = p.initial_slots.given();
-  c.absent("options.initial_slots", pooled && !p.initial_state.given() && !p.final_state.given(),
-           "there is no state that they could be entries of");
-  c.absent("options.final_slots", p.final_slots.given() && !p.final_state.given(),
-           "there is no final state");
-  if (p.initial_state.given()) {
-    check("options.initial_state", p.initial_state, pooled);
-    check_slots(c, "options.initial_slots", p.initial_slots, p.sequences,
-                p.initial_state.extents[0], false);
-  }
-  if (!p.final_state.given()) {
-    return;
-  }
-  constexpr const char* argument = "options.final_state";
-  check(argument, p.final_state, pooled || p.final_slots.given());
-  check_slots(c, p.final_slots.given() ? "options.final_slots" : "options.initial_slots",
-              p.final_slots.given() ? p.final_slots : p.initial_slots, p.sequences,
-              p.final_state.extents[0], true);
-  c.no_self_overlap(argument, p.final_state);
-  // The same states for both: each sequence reads its own before it writes it, if both agree on
-  // where that is.
-  const any_view<4>& from = p.initial_state;
-  const bool same = from.data == p.final_state.data && from.type == p.final_state.type &&
-                    from.extents == p.final_state.extents && from.strides == p.final_state.strides;
-  const bool other_slots = p.final_slots.given() && p.final_slots.data != p.initial_slots.data;
-  if (from.given() && (!same || other_slots)) {
-    c.no_overlap(argument, p.final_state, "options.initial_state", from);
-  }
+  // Inputs were compared with the final state as they were checked.
+  check_carried_states(c, p, "options.initial_state", "options.final_state", check,
+                       [](const char*) {});
 }
 
 /// Takes what the options say beside states and sequences into the descriptor.

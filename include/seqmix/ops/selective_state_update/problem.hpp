@@ -57,7 +57,9 @@ violation check_selective_state_update(selective_state_update_problem& p,
             "element type f32, f64, f16, bf16 or i8", name(p.state.type));
   c.same_device("state", p.state.memory, "u", s.u.memory).no_overlap("y", s.y, "state", p.state);
   c.no_self_overlap("state", p.state);
-  check_slots(c, "options.slots", options.slots, s.sequences, entries, true);
+  if (options.slots.given()) {
+    c.slots("options.slots", options.slots, s.sequences, entries, true);
+  }
   constexpr const char* scale = "options.state_scale";
   if (!p.quantised()) {
     c.absent(scale, p.scale.given(), "the state is not of int8");
