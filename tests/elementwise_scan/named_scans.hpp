@@ -174,17 +174,13 @@ inline named_problem make_named(named_case c, std::vector<std::int64_t> starts =
   return p;
 }
 
-/// The call of a form, by the operator or by the oracle.
-template <class V, class O>
-void call_named(named form, bool oracle, const named_problem& p, const V& x, const V& y, const V& z,
-                const O& o, const seqmix::context& ctx) {
+/// Calls f(operator, oracle, arguments...) of a form; the arguments end with the options.
+template <class V, class O, class F>
+void with_named(named form, const named_problem& p, const V& x, const V& y, const V& z, const O& o,
+                F&& f) {
   const auto& par = p.parameters;
   const auto run = [&](const auto& op, const auto& naive, const auto&... arguments) {
-    if (oracle) {
-      naive(arguments..., o, p.options);
-    } else {
-      op(arguments..., o, p.options, ctx);
-    }
+    f(op, naive, arguments..., o, p.options);
   };
   switch (form) {
     case named::hgrn:
@@ -206,6 +202,19 @@ void call_named(named form, bool oracle, const named_problem& p, const V& x, con
       return run(seqmix::damped_ema, seqmix::naive_damped_ema, x, modes_of(par[0]),
                  modes_of(par[1]), modes_of(par[2]), modes_of(par[3]));
   }
+}
+
+/// The call of a form, by the operator or by the oracle.
+template <class V, class O>
+void call_named(named form, bool oracle, const named_problem& p, const V& x, const V& y, const V& z,
+                const O& o, const seqmix::context& ctx) {
+  with_named(form, p, x, y, z, o, [&](const auto& op, const auto& naive, const auto&... arguments) {
+    if (oracle) {
+      naive(arguments...);
+    } else {
+      op(arguments..., ctx);
+    }
+  });
 }
 
 template <class I, class O>

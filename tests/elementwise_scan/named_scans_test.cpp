@@ -3,6 +3,9 @@
 
 #include <complex>
 
+#include "support/counted_new.hpp"
+#include "support/sparse_memory.hpp"
+
 using namespace seqmix_test;
 
 namespace {
@@ -302,5 +305,70 @@ TEST_CASE("prefix softmax equals the softmax mean of each prefix",
       }
       CHECK(parts.all_bits() == o.all_bits());
     }
+  }
+}
+
+TEST_CASE("named scans allocate nothing once warm, and keep to their workspace",
+          "[elementwise_scan][named]") {
+  for (const named form : all_named) {
+    for (const layout kind : {layout::dense, layout::head_first}) {
+      named_case c{.form = form, .B = 2, .T = 40, .D = 70, .initial = true, .final = true};
+      c.in = kind;
+      CAPTURE(c);
+      named_problem p = make_named(c);
+      run_named<float, float>(form, false, p);
+      const long before = allocations;
+      run_named<float, float>(form, false, p);
+      CHECK(allocations == before);
+      const std::vector<std::uint64_t> bits = p.o.all_bits();
+      std::size_t bytes = 0;
+      with_named(form, p, time_view<const float>(p.in[0]), time_view<const float>(p.in[1]),
+                 time_view<const float>(p.in[2]), time_view<float>(p.o),
+                 [&](const auto& op, const auto&, const auto&... arguments) {
+                   bytes = op.workspace_bytes(arguments...);
+                 });
+      guarded_workspace workspace(bytes, 8);
+      p.o.clear();
+      run_named<float, float>(form, false, p, {.workspace = workspace.span()});
+      CHECK(p.o.all_bits() == bits);
+      CHECK(workspace.guards_untouched());
+    }
+  }
+}
+
+TEST_CASE("offsets of named scans have 64 bits", "[elementwise_scan][named]") {
+  constexpr std::int64_t step = (std::int64_t{1} << 31) + 12345;
+  constexpr std::int64_t T = 3, D = 17;
+  for (const named form : all_named) {
+    // New for each form: outputs of one are no inputs of the next.
+    const sparse_memory memory(static_cast<std::size_t>(2 * step + 4 * 64) * sizeof(float));
+    if (memory.data() == nullptr) {
+      WARN("not run: the system grants no address space");
+      return;
+    }
+    named_case c{.form = form, .T = T, .D = D};
+    CAPTURE(c);
+    named_problem p = make_named(c);
+    run_named<float, float>(form, false, p);
+    // Token by token beyond 2^31: the inputs, then the output.
+    const auto far = [&]<class X>(std::int64_t place, X*) {
+      return seqmix::tensor_view<X, 3>(memory.data() + place, {std::int64_t{1}, T, D},
+                                       {std::int64_t{0}, step, std::int64_t{1}});
+    };
+    const float* in = nullptr;
+    float* out = nullptr;
+    for (std::int64_t i = 0; i < 3; ++i) {
+      p.in[static_cast<std::size_t>(i)].for_each([&](const tensor<4>::index& at) {
+        far(64 * i, out)(0, at[1], at[2]) =
+            static_cast<float>(p.in[static_cast<std::size_t>(i)][at]);
+      });
+    }
+    const auto o = far(3 * 64, out);
+    call_named(form, false, p, far(0, in), far(64, in), far(2 * 64, in), o, {});
+    bool same = true;
+    p.o.for_each([&](const tensor<4>::index& at) {
+      same = same && static_cast<double>(o(0, at[1], at[2])) == p.o[at];
+    });
+    CHECK(same);
   }
 }
