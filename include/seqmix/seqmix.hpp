@@ -2,6 +2,7 @@
 #pragma once
 
 // Everything but the opt-in headers: <seqmix/openmp.hpp> and <seqmix/interop/...>.
+#include <seqmix/common/bidirectional.hpp>
 #include <seqmix/core/version.hpp>
 #include <seqmix/ops/causal_conv1d/causal_conv1d.hpp>
 #include <seqmix/ops/cross_scan2d/cross_scan2d.hpp>
@@ -19,7 +20,6 @@
 #include <seqmix/ops/kda/kda.hpp>
 #include <seqmix/ops/lightning_attention/lightning_attention.hpp>
 #include <seqmix/ops/linear_attention/linear_attention.hpp>
-#include <seqmix/ops/matrix_recurrence/bidirectional.hpp>
 #include <seqmix/ops/merge_attention/merge_attention.hpp>
 #include <seqmix/ops/min_gru/min_gru.hpp>
 #include <seqmix/ops/output_norm/output_norm.hpp>

@@ -374,6 +374,27 @@ TEST_CASE("both directions of any recurrence are the sum of the two", "[matrix_r
   CHECK(untouched);
 }
 
+TEST_CASE("the gate of both directions is applied to their sum", "[ssd]") {
+  ssm m{.B = 2, .T = 33, .G = 1, .H = 2, .N = 8, .P = 12};
+  m.make();
+  const auto in = [](const tensor<4>& t) { return t.view<const float>(); };
+  const auto run = [&](const auto& op, seqmix::ssd_options options) {
+    options.dt_softplus = true;
+    op(in(m.x), without_last(in(m.dt)), m.rate.view<const float>(), in(m.b), in(m.c),
+       m.o.view<float>(), options);
+    return m.o.values();
+  };
+  std::vector<double> expected = run(seqmix::ssd, {});
+  const std::vector<double> back = run(seqmix::ssd, {.direction = seqmix::scan_direction::reverse});
+  std::size_t at = 0;
+  m.z.for_each([&](const tensor<4>::index& i) {
+    expected[at] = (expected[at] + back[at]) * silu(m.z[i]);
+    ++at;
+  });
+  CHECK(compare(run(seqmix::bidirectional(seqmix::ssd), {.z = in(m.z)}), expected,
+                tolerance_of(scalar_type::f32)) == "");
+}
+
 TEST_CASE("ssd and hydra refuse what they cannot run", "[ssd][hydra][errors]") {
   const auto refusal = [](auto&& break_it, bool both_ways) {
     ssm m{.B = 2, .T = 4, .G = 2, .H = 4, .N = 8, .P = 6};

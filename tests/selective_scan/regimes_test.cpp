@@ -2,10 +2,12 @@
 // The selective scan at the ends of its ranges, its states, and what its bits depend on.
 #include <cmath>
 #include <limits>
+#include <seqmix/common/bidirectional.hpp>
 #include <vector>
 
 #include "support/catch.hpp"
 #include "support/counted_new.hpp"
+#include "support/errors.hpp"
 #include "support/scan_problem.hpp"
 #include "support/sparse_memory.hpp"
 
@@ -145,6 +147,66 @@ TEST_CASE("a reverse scan is a forward one of flipped tokens", "[selective_scan]
     CHECK(p.y.all_bits() == other.y.all_bits());
     CHECK(p.final.all_bits() == other.final.all_bits());
   }
+}
+
+TEST_CASE("outputs are added to what y holds, and both directions to each other, before the gate",
+          "[selective_scan][R01]") {
+  for (const layout outputs : {layout::dense, layout::head_first}) {
+    for (const bool packed : {false, true}) {
+      scan_case c{.B = 2, .T = 45, .D = 20, .N = 5, .packed = packed};
+      c.outputs = outputs;
+      const auto result = [&](bool reverse, bool gate, auto&& call) {
+        scan_case other = c;
+        other.reverse = reverse;
+        other.gate = gate;
+        scan_problem p(other);
+        p.y.fill(99);
+        with_scan<float, float, float>(p, call);
+        // What lies behind the last packed sequence is nobody's.
+        std::vector<double> values = p.y.values();
+        values.resize(packed ? static_cast<std::size_t>(p.starts.back() * c.D) : values.size());
+        return values;
+      };
+      const auto plain = [](const auto&... x) { seqmix::selective_scan(x...); };
+      const auto added = [](bool naive) {
+        return [naive](const auto& u, const auto& delta, const auto& A, const auto& B,
+                       const auto& C, const auto& y, auto options) {
+          options.accumulate = true;
+          naive ? seqmix::naive_selective_scan(u, delta, A, B, C, y, options)
+                : seqmix::selective_scan(u, delta, A, B, C, y, options);
+        };
+      };
+      const std::vector<double> ahead = result(false, false, plain);
+      const std::vector<double> back = result(true, false, plain);
+      const scan_problem given(c);
+      tensor<3> held = given.y;
+      held.fill(99);
+      const std::vector<double> before = held.values();
+      std::vector<double> z;
+      given.z.for_each([&](const tensor<3>::index& i) {
+        z.push_back(given.z[i] / (1 + std::exp(-given.z[i])));
+      });
+      std::vector<double> sum(ahead.size());
+      std::vector<double> both(ahead.size());
+      for (std::size_t i = 0; i < sum.size(); ++i) {
+        sum[i] = (before[i] + ahead[i]) * z[i];
+        both[i] = (ahead[i] + back[i]) * z[i];
+      }
+      const tolerance close = tolerance_of(scalar_type::f32);
+      CAPTURE(name(outputs), packed);
+      CHECK(compare(result(false, true, added(false)), sum, close) == "");
+      CHECK(compare(result(false, true, added(true)), sum, close) == "");
+      CHECK(compare(result(false, true, seqmix::bidirectional(seqmix::selective_scan)), both,
+                    close) == "");
+    }
+  }
+  scan_case c{.B = 1, .T = 3, .D = 4, .N = 2};
+  c.initial = true;
+  scan_problem p(c);
+  const seqmix::error e = error_of(
+      [&] { with_scan<float, float, float>(p, seqmix::bidirectional(seqmix::selective_scan)); });
+  CHECK(e.operator_name() == "bidirectional");
+  CHECK(e.argument() == "options.initial_state");
 }
 
 TEST_CASE("every split of a scan gives the same bits", "[selective_scan][R01]") {

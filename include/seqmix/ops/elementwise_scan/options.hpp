@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <seqmix/ops/matrix_recurrence/options.hpp>
+#include <seqmix/common/time_axis.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <seqmix/common/feature_map.hpp>
+#include <seqmix/common/time_axis.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -11,16 +12,6 @@ SEQMIX_BEGIN_NAMESPACE
 enum class head_map {
   grouped,  ///< h = hv / (HV / H)
   tiled,    ///< h = hv % H
-};
-
-/// Which way a recurrence runs over its tokens. Reverse equals a forward run on the tokens in
-/// reverse order, its outputs back in place.
-enum class scan_direction { forward, reverse };
-
-/// Packed sequences of a recurrence: all tensors have one time axis.
-struct recurrence_varlen {
-  any_view<1> offsets{};   ///< [N + 1] int32 or int64, from 0, into the time axis
-  std::int64_t max_t = 0;  ///< longest sequence; needed when the offsets are on a device
 };
 
 /// Options of the operators with a matrix state S [K, V] for each sequence and value head. Members

@@ -111,6 +111,7 @@ violation check_selective_scan(selective_scan_problem& p, const selective_scan_o
   p.initial_slots = options.initial_slots;
   p.final_slots = options.final_slots;
   p.reverse = options.direction == scan_direction::reverse;
+  p.accumulate = options.accumulate;
   if (p.packed) {
     p.offsets = options.varlen.offsets;
     p.max_t = options.varlen.max_t;

@@ -93,6 +93,7 @@ void naive_scan_channel(const selective_scan_problem& p, const sequence_place& s
       }
     }
     y += p.D.given() ? naive_scan_at<Tag>(p.D, d) * u : 0;
+    y += p.accumulate ? naive_scan_at<Tag>(p.y, s.batch, at, d) : 0;
     if (p.z.given()) {
       const double z = naive_scan_at<Tag>(p.z, s.batch, at, d);
       y *= z / (1 + std::exp(-z));

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <seqmix/common/sequence.hpp>
-#include <seqmix/ops/matrix_recurrence/options.hpp>
+#include <seqmix/common/time_axis.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -76,6 +76,7 @@ struct selective_scan_options {
   any_view<1> final_slots{};    ///< [NS]; the initial ones when absent
   scan_direction direction = scan_direction::forward;
   recurrence_varlen varlen{};
+  bool accumulate = false;  ///< outputs are added to what y holds, before z
 };
 
 /// The descriptor of one call:
@@ -97,6 +98,7 @@ struct selective_scan_problem {
   any_view<3> z;
   any_view<1> bias;
   bool softplus = false;
+  bool accumulate = false;
   bool own_B = false;  // each channel has its own B
   bool own_C = false;
 

@@ -65,19 +65,28 @@ struct scan_token_rows {
                                 : decay_range::any;
   }
 
-  /// Gates the outputs and writes them.
+  /// Adds what y holds, gates the outputs and writes them.
   void finish(const selective_scan_problem& p, const scan_window& window) const noexcept {
+    if (p.accumulate) {
+      over_outputs(p.y, window, [](V out, V held) { return out + held; });
+    }
     if (p.z.given()) {
-      load_window<C, Arch>(p.z, window, dt);
-      for (std::int64_t t = 0; t < window.tokens; ++t) {
-        for (std::int64_t c = 0; c < window.channels; c += lanes) {
-          C* out = y + t * scan_channels + c;
-          const V z = V::load_aligned(dt + t * scan_channels + c);
-          (V::load_aligned(out) * (z * simd::logistic<C, Arch>(z))).store_aligned(out);
-        }
-      }
+      over_outputs(p.z, window, [](V out, V z) { return out * (z * simd::logistic<C, Arch>(z)); });
     }
     store_window<C, Arch>(p.y, window, y);
+  }
+
+ private:
+  /// Outputs become f(output, x).
+  template <class View, class F>
+  void over_outputs(const View& x, const scan_window& window, F&& f) const noexcept {
+    load_window<C, Arch>(x, window, dt);
+    for (std::int64_t t = 0; t < window.tokens; ++t) {
+      for (std::int64_t c = 0; c < window.channels; c += lanes) {
+        C* out = y + t * scan_channels + c;
+        f(V::load_aligned(out), V::load_aligned(dt + t * scan_channels + c)).store_aligned(out);
+      }
+    }
   }
 };
 

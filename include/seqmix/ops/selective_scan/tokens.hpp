@@ -45,8 +45,8 @@ SEQMIX_ALWAYS_INLINE void for_each_in_window(const View& x, const scan_window& w
 }
 
 /// A window of a tensor into rows of `scan_channels`; what pads the last register is zero.
-template <class C, class Arch>
-void load_window(const any_view<3>& x, const scan_window& w, C* rows) noexcept {
+template <class C, class Arch, class Pointer>
+void load_window(const erased_view<Pointer, 3>& x, const scan_window& w, C* rows) noexcept {
   constexpr std::int64_t lanes = simd::lanes<C, Arch>;
   with_real_elements(x.data, x.type, [&](const auto* data) __attribute__((always_inline)) {
     if (x.strides[2] == 1) {

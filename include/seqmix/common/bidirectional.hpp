@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/common/time_axis.hpp>
 #include <seqmix/core/checks.hpp>
 #include <seqmix/core/context.hpp>
-#include <seqmix/ops/matrix_recurrence/options.hpp>
 #include <seqmix/simd/arch.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -14,8 +14,9 @@ SEQMIX_BEGIN_NAMESPACE
 ///
 /// For every operator whose options have `direction` and `accumulate`; the options must be given.
 /// Each token's own term is in both sums. The first is rounded to the type of `o` before the second
-/// is added. States belong to one direction and are left out: `options` may not have any. Inputs
-/// that differ between the directions are two calls, the second with `accumulate`.
+/// is added, and a gate z is applied to the sum. States belong to one direction and are left out:
+/// `options` may not have any. Inputs that differ between the directions are two calls, the second
+/// with `accumulate` and z.
 template <class Op>
 struct bidirectional {
   const Op& op;
@@ -50,8 +51,10 @@ struct bidirectional {
       const char* why = "the two directions would share it";
       c.absent("options.initial_state", x.initial_state.given(), why);
       c.absent("options.final_state", x.final_state.given(), why);
-      c.absent("options.checkpoints", x.checkpoints.given(), why);
-      c.absent("options.rollback", x.rollback.given(), why);
+      if constexpr (requires { x.checkpoints; }) {
+        c.absent("options.checkpoints", x.checkpoints.given(), why);
+        c.absent("options.rollback", x.rollback.given(), why);
+      }
       c.absent("options.direction", x.direction != scan_direction::forward, "both are run");
     }
   }
@@ -62,6 +65,11 @@ struct bidirectional {
       X y = x;
       y.direction = direction;
       y.accumulate = accumulate;
+      if constexpr (requires { y.z; }) {
+        if (!accumulate) {
+          y.z = {};
+        }
+      }
       return y;
     } else {
       return static_cast<const X&>(x);
