@@ -6,6 +6,7 @@ Tensors are head first, [H, T, channels], as these formulations like them best; 
 not timed. No torch.compile.
 """
 import operators
+import torch_scans
 
 CHUNK = 32  # the fastest of 16, 32, 64 and 128 for most rows
 
@@ -94,7 +95,7 @@ class Torch:
         if row.group == "softmax":
             return self.name == "PyTorch SDPA"
         if row.group == "scans":
-            return False
+            return self.name in torch_scans.FORMULATIONS[row.operator]
         return self.name == "PyTorch loop" or (self.name == "PyTorch chunks" and row.T > 1)
 
     def open(self, row, x, threads):
@@ -102,13 +103,19 @@ class Torch:
 
 
 def sides(torch):
-    return [Torch(torch, f"PyTorch {kind}") for kind in ("chunks", "loop", "SDPA")]
+    return [Torch(torch, f"PyTorch {kind}") for kind in ("chunks", "loop", "SDPA", "conv1d")]
 
 
 class TorchCall:
     def __init__(self, side, row, x, threads):
         torch = self.torch = side.torch
         self.threads, self.repeats = threads, 1
+        self.tokens_first = row.group == "scans"
+        if self.tokens_first:
+            x = {name: torch.from_numpy(array) for name, array in x.items()}
+            formulation = torch_scans.FORMULATIONS[row.operator][side.name]
+            self.compute = lambda: formulation(torch, row, x)
+            return
         x = {name: torch.from_numpy(operators.dense(
                  array if name == "state" else array.reshape(*array.shape[:2], -1).swapaxes(0, 1)))
              for name, array in x.items()}
@@ -131,4 +138,5 @@ class TorchCall:
 
     def result(self):
         state = None if self.state is None else self.state.numpy()
-        return self.output.numpy().swapaxes(0, 1), state
+        output = self.output.numpy()
+        return output if self.tokens_first else output.swapaxes(0, 1), state
