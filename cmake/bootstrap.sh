@@ -15,7 +15,8 @@ usage: cmake/bootstrap.sh COMMAND [--yes]
   --yes     do not ask before sudo apt-get install
 
 What is there already is not installed again. The build is in build/release
-(SEQMIX_BUILD_DIR moves it); SEQMIX_JOBS sets the number of parallel jobs.
+(SEQMIX_BUILD_DIR moves it); SEQMIX_JOBS sets the number of parallel jobs, and
+SEQMIX_WERROR=ON makes warnings of the compiler errors.
 TEXT
 }
 
@@ -129,7 +130,7 @@ configure() {
     export CMAKE_CXX_COMPILER_LAUNCHER
   fi
   cd "$root"
-  run "configuring" cmake --preset release -B "$build"
+  run "configuring" cmake --preset release -B "$build" -DSEQMIX_WERROR="${SEQMIX_WERROR:-OFF}"
 }
 
 # Ninja's own progress lines go to the terminal, not to the log.

@@ -3,6 +3,8 @@
 // both directions. The rest of their contract is tested with the others'.
 #include <cmath>
 #include <limits>
+#include <seqmix/common/bidirectional.hpp>
+#include <seqmix/ops/hydra/hydra.hpp>
 #include <string>
 #include <vector>
 

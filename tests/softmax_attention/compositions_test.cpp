@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <seqmix/seqmix.hpp>
+#include <seqmix/ops/merge_attention/merge_attention.hpp>
 #include <tuple>
 #include <vector>
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <seqmix/seqmix.hpp>
+#include <seqmix/ops/softmax_attention/masks.hpp>
 #include <type_traits>
 #include <vector>
 

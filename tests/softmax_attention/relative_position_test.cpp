@@ -4,7 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <seqmix/seqmix.hpp>
+#include <seqmix/ops/softmax_attention/position_scores.hpp>
+#include <seqmix/ops/softmax_attention/relative_position.hpp>
 #include <string>
 #include <utility>
 #include <vector>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <cstdint>
-#include <seqmix/seqmix.hpp>
 #include <vector>
 
 #include "support/attention_calls.hpp"

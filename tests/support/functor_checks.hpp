@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <seqmix/seqmix.hpp>
+#include <seqmix/ops/softmax_attention/softmax_attention.hpp>
 #include <utility>
 #include <vector>
 

@@ -6,7 +6,16 @@
 #include <cstdint>
 #include <limits>
 #include <ostream>
-#include <seqmix/seqmix.hpp>
+#include <seqmix/ops/delta_rule/delta_rule.hpp>
+#include <seqmix/ops/dplr_delta_rule/dplr_delta_rule.hpp>
+#include <seqmix/ops/gated_delta_rule/gated_delta_rule.hpp>
+#include <seqmix/ops/gated_linear_attention/gated_linear_attention.hpp>
+#include <seqmix/ops/kda/kda.hpp>
+#include <seqmix/ops/lightning_attention/lightning_attention.hpp>
+#include <seqmix/ops/linear_attention/linear_attention.hpp>
+#include <seqmix/ops/retention/retention.hpp>
+#include <seqmix/ops/rwkv7/rwkv7.hpp>
+#include <seqmix/ops/ssd/ssd.hpp>
 #include <string>
 #include <vector>
 

@@ -2,7 +2,7 @@
 // The kernels of the recurrences, which matrix_recurrence_*.cpp compile once for all their tests.
 #pragma once
 
-#include <seqmix/seqmix.hpp>
+#include <seqmix/ops/matrix_recurrence/cpu.hpp>
 
 // clang-format off
 #define SEQMIX_TEST_RECURRENCE_KERNELS(EXTERN, C)                                             \

@@ -2,7 +2,7 @@
 // The kernels of softmax_attention, which softmax_attention_*.cpp compile once for all its tests.
 #pragma once
 
-#include <seqmix/seqmix.hpp>
+#include <seqmix/ops/softmax_attention/softmax_attention.hpp>
 
 #include "support/any_mask.hpp"
 
