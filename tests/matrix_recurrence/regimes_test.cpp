@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <seqmix/ops/output_norm/output_norm.hpp>
 #include <string>
 #include <vector>
 
