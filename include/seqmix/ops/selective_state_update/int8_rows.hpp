@@ -1,31 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <seqmix/ops/selective_state_update/problem.hpp>
-#include <seqmix/simd/load.hpp>
-#include <seqmix/simd/tile.hpp>
+#include <seqmix/simd/bytes.hpp>
+#include <seqmix/simd/fold.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-// Spelled out by width: g++ 12 mishandles a vector_size that depends on a template parameter.
-typedef std::int8_t i8x4 __attribute__((vector_size(4)));
-typedef std::int8_t i8x8 __attribute__((vector_size(8)));
-typedef std::int8_t i8x16 __attribute__((vector_size(16)));
-typedef std::int16_t i16x4 __attribute__((vector_size(8)));
-typedef std::int16_t i16x8 __attribute__((vector_size(16)));
-typedef std::int16_t i16x16 __attribute__((vector_size(32)));
-template <int Lanes>
-using i8_words = std::conditional_t<Lanes == 4, i8x4, std::conditional_t<Lanes == 8, i8x8, i8x16>>;
+/// What the numbers of a register of blocks are multiplied by on their way to int8, and back.
+template <class C, class Arch>
+struct int8_factors {
+  using V = simd::vec<C, Arch>;
+  V factor;
+  V scale;
+  typename V::batch_bool_type finite;
 
-template <int Lanes>
-using i16_words =
-    std::conditional_t<Lanes == 4, i16x4, std::conditional_t<Lanes == 8, i16x8, i16x16>>;
+  /// Of blocks whose largest magnitudes, by `larger_magnitude`, are `largest`.
+  explicit SEQMIX_ALWAYS_INLINE int8_factors(V largest) noexcept
+      : finite(largest <= V(std::numeric_limits<C>::max())) {
+    const auto tiny = largest < V(static_cast<C>(least_block));
+    factor = xsimd::select(tiny, V(C(0)), V(C(127)) / largest);
+    scale = xsimd::select(tiny, V(C(0)), largest / V(C(127)));
+    scale = xsimd::select(finite, scale, V(std::numeric_limits<C>::quiet_NaN()));
+  }
+};
 
 /// Blocks of int8 and their scale to numbers and back. `count` numbers; registers of float where
 /// they are whole and lie one after the other.
@@ -34,21 +37,13 @@ struct int8_block {
   using V = simd::vec<C, Arch>;
   static constexpr std::int64_t lanes = simd::lanes<C, Arch>;
   static constexpr bool vectors = std::is_same_v<C, float>;
-  // g++ 12 converts between bytes and words of 32 bits one by one, but not by way of 16.
-  using bytes = i8_words<static_cast<int>(lanes)>;
-  using halves = i16_words<static_cast<int>(lanes)>;
-  using words = simd::detail::u32_words<static_cast<int>(lanes)>;
 
   static void read(const std::int8_t* q, std::int64_t step, std::int64_t count, C scale,
                    C* out) noexcept {
     std::int64_t n = 0;
     if constexpr (vectors) {
       for (; step == 1 && n + lanes <= count; n += lanes) {
-        bytes b;
-        __builtin_memcpy(&b, q + n, sizeof(b));
-        const words w = __builtin_convertvector(__builtin_convertvector(b, halves), words);
-        const V x = xsimd::to_float(std::bit_cast<simd::vec<std::int32_t, Arch>>(w));
-        (x * V(scale)).store_unaligned(out + n);
+        (simd::load_bytes<Arch>(q + n) * V(scale)).store_unaligned(out + n);
       }
     }
     for (; n < count; ++n) {
@@ -57,83 +52,68 @@ struct int8_block {
   }
 
   static float write(const C* h, std::int64_t count, std::int8_t* q, std::int64_t step) noexcept {
-    C largest(0);
-    bool finite = true;
-    std::int64_t n = 0;
-    V most(C(0));
-    typename V::batch_bool_type good(true);
-    for (; n + lanes <= count; n += lanes) {
-      const V x = xsimd::abs(V::load_unaligned(h + n));
-      good = good && x <= V(std::numeric_limits<C>::max());
-      most = xsimd::max(most, x);
+    V most[lanes];
+    most[0] = V(C(0));
+    for (std::int64_t n = 0; n < count; n += lanes) {
+      most[0] = simd::larger_magnitude<C, Arch>(
+          most[0], xsimd::abs(simd::load_strided<C, Arch>(h, 1, n, count)));
     }
-    finite = xsimd::all(good);
-    largest = largest_of(most);
-    for (std::int64_t i = n; i < count; ++i) {
-      const C x = std::fabs(h[i]);
-      finite = finite && x <= std::numeric_limits<C>::max();
-      largest = x > largest ? x : largest;
-    }
-    if (!finite) {
-      for (std::int64_t i = 0; i < count; ++i) {
-        q[i * step] = 0;
-      }
-      return std::numeric_limits<float>::quiet_NaN();
-    }
-    const C factor = largest < static_cast<C>(least_block) ? C(0) : C(127) / largest;
+    simd::unroll<static_cast<int>(lanes) - 1>(
+        [&](auto i) __attribute__((always_inline)) { most[i + 1] = most[0]; });
+    const int8_factors<C, Arch> block(
+        simd::fold_each<C, Arch>(most, &simd::larger_magnitude<C, Arch>));
+    const bool finite = xsimd::all(block.finite);
     for (std::int64_t i = 0; i < count; i += lanes) {
+      const V x = finite ? simd::load_strided<C, Arch>(h, 1, i, count) : V(C(0));
+      const V factor = finite ? block.factor : V(C(0));
       const std::int64_t left = count - i < lanes ? count - i : lanes;
-      round(simd::load_strided<C, Arch>(h, 1, i, count), V(factor), q + i * step, step, left);
+      if constexpr (vectors) {
+        const V rounded[1] = {round(x, factor)};
+        if (step == 1 && left == lanes) {
+          simd::store_bytes<1, Arch>(rounded, q + i);
+        } else {
+          std::int8_t byte[lanes];
+          simd::store_bytes<1, Arch>(rounded, byte);
+          for (std::int64_t k = 0; k < left; ++k) {
+            q[(i + k) * step] = byte[k];
+          }
+        }
+      } else {
+        alignas(64) C lane[lanes];
+        (x * factor).store_aligned(lane);
+        for (std::int64_t k = 0; k < left; ++k) {
+          q[(i + k) * step] = static_cast<std::int8_t>(std::nearbyint(lane[k]));
+        }
+      }
     }
-    return static_cast<float>(factor == C(0) ? C(0) : largest / C(127));
+    alignas(64) C scale[lanes];
+    block.scale.store_aligned(scale);
+    return static_cast<float>(scale[0]);
   }
 
- private:
-  /// Of lanes in pairs: the chain of one after the other would take longer than all the rest.
-  static SEQMIX_ALWAYS_INLINE C largest_of(V x) noexcept {
-    alignas(64) C lane[lanes];
-    x.store_aligned(lane);
-    const auto fold = [&](auto half) __attribute__((always_inline)) {
-      simd::unroll<decltype(half)::value>([&](auto i) __attribute__((always_inline)) {
-        lane[i] = lane[i + half] > lane[i] ? lane[i + half] : lane[i];
-      });
+  /// A row of whole registers to int8.
+  static SEQMIX_ALWAYS_INLINE void round_row(const C* h, std::int64_t count, C factor,
+                                             std::int8_t* q) noexcept {
+    const V f(factor);
+    std::int64_t n = 0;
+    const auto each = [&](auto registers) __attribute__((always_inline)) {
+      for (; n + registers * lanes <= count; n += registers * lanes) {
+        V rounded[registers];
+        simd::unroll<registers>([&](auto i) __attribute__((always_inline)) {
+          rounded[i] = round(V::load_aligned(h + n + i * lanes), f);
+        });
+        simd::store_bytes<registers, Arch>(rounded, q + n);
+      }
     };
-    if constexpr (lanes >= 16) {
-      fold(std::integral_constant<int, 8>{});
-    }
-    if constexpr (lanes >= 8) {
-      fold(std::integral_constant<int, 4>{});
-    }
-    if constexpr (lanes >= 4) {
-      fold(std::integral_constant<int, 2>{});
-    }
-    fold(std::integral_constant<int, 1>{});
-    return lane[0];
+    each(std::integral_constant<int, 4>{});
+    each(std::integral_constant<int, 2>{});
+    each(std::integral_constant<int, 1>{});
   }
 
-  /// To the nearest, halves to even.
-  static SEQMIX_ALWAYS_INLINE void round(V x, V factor, std::int8_t* q, std::int64_t step,
-                                         std::int64_t count) noexcept {
-    if constexpr (vectors) {
-      // Adding it rounds, and leaves the number in the low bits.
-      const V shifted = simd::fma(x, factor, V(0x1.8p23f));
-      words w;
-      __builtin_memcpy(&w, &shifted, sizeof(w));
-      const bytes b = __builtin_convertvector(__builtin_convertvector(w, halves), bytes);
-      if (step == 1 && count == lanes) {
-        __builtin_memcpy(q, &b, sizeof(b));
-        return;
-      }
-      for (std::int64_t i = 0; i < count; ++i) {
-        q[i * step] = b[i];
-      }
-    } else {
-      alignas(64) C lane[lanes];
-      (x * factor).store_aligned(lane);
-      for (std::int64_t i = 0; i < count; ++i) {
-        q[i * step] = static_cast<std::int8_t>(std::nearbyint(lane[i]));
-      }
-    }
+  /// To the nearest, halves to even: into the lowest bytes of the lanes.
+  static SEQMIX_ALWAYS_INLINE V round(V x, V factor) noexcept {
+    // Adding it rounds, and leaves the number in the low bits.
+    return simd::fma(x, factor, V(C(0x1.8p23)));
   }
 };
 
