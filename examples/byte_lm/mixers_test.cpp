@@ -11,6 +11,7 @@
 
 #include "model.hpp"
 #include "predict.hpp"
+#include "random_weights.hpp"
 #include "test_support.hpp"
 
 namespace {
@@ -24,7 +25,45 @@ const model& shipped_model(const std::string& name) {
   return models.try_emplace(name, path_of(name)).first->second;
 }
 
-const std::array<std::string, 4> with_states{"gla", "gated_delta_net", "kda", "hybrid"};
+const std::array<std::string, 4> shipped_with_states{"gla", "gated_delta_net", "kda", "hybrid"};
+
+model random_model_of(const std::vector<std::string>& mixers) {
+  const temporary_file file(random_model(mixers));
+  return model(file.path());
+}
+
+/// Models whose memory does not grow, shipped and random ones.
+const std::map<std::string, const model*>& with_states() {
+  static const std::map<std::string, model> random{
+      {"random mamba", random_model_of({"mamba", "mamba"})},
+      {"random mamba2", random_model_of({"mamba2", "mamba2"})},
+      {"random hybrid", random_model_of({"mamba2", "softmax", "mamba"})}};
+  static const auto all = [] {
+    std::map<std::string, const model*> models;
+    for (const auto& [name, m] : random) {
+      models[name] = &m;
+    }
+    for (const std::string& name : shipped_with_states) {
+      models[name] = &shipped_model(name);
+    }
+    return models;
+  }();
+  return all;
+}
+
+/// Numbers that a layer keeps of a sequence.
+int kept_numbers(const model_config& c, mixer_kind kind) {
+  const int inputs = c.conv_channels(kind) * (c.conv_width - 1);
+  switch (kind) {
+    case mixer_kind::softmax:
+      return 2 * 2 * c.window * c.kv_heads * c.head_dim;  // keys and values, twice the window
+    case mixer_kind::mamba:
+    case mixer_kind::mamba2:
+      return inputs + c.inner_width * c.state_size;
+    default:
+      return c.query_heads * c.head_dim * c.head_dim;
+  }
+}
 
 std::vector<int> some_tokens(const model& m, std::size_t bytes = 200) {
   static const std::string text = content_of(BYTE_LM_DATA_DIR "/heldout.txt").substr(0, 300);
@@ -34,8 +73,8 @@ std::vector<int> some_tokens(const model& m, std::size_t bytes = 200) {
 }  // namespace
 
 TEST_CASE("a model with states reads a prompt at once, in chunks and token by token alike") {
-  for (const std::string& name : with_states) {
-    const model& m = shipped_model(name);
+  for (const auto& [name, of_name] : with_states()) {
+    const model& m = *of_name;
     const std::vector<int> tokens = some_tokens(m);
     session whole(m, 1);
     const matrix expected = whole.append(tokens);
@@ -59,9 +98,9 @@ TEST_CASE("a model with states reads a prompt at once, in chunks and token by to
 
 TEST_CASE("a model with states can begin again, on any executor, with the same bits") {
   const backwards_executor executor;
-  for (const std::string& name : with_states) {
+  for (const auto& [name, of_name] : with_states()) {
     INFO(name);
-    const model& m = shipped_model(name);
+    const model& m = *of_name;
     const std::vector<int> tokens = some_tokens(m);
     session s(m, 1, executor);
     session plain(m, 1);
@@ -77,22 +116,19 @@ TEST_CASE("a model with states can begin again, on any executor, with the same b
 }
 
 TEST_CASE("states take the same memory however long the text") {
-  for (const std::string& name : with_states) {
+  for (const auto& [name, of_name] : with_states()) {
     INFO(name);
-    const model& m = shipped_model(name);
+    const model& m = *of_name;
     const model_config& c = m.config;
     CHECK_FALSE(c.grows());
     CHECK_FALSE(c.all_softmax());
-    const auto square = static_cast<std::size_t>(c.head_dim) * static_cast<std::size_t>(c.head_dim);
-    const std::size_t state = sizeof(float) * static_cast<std::size_t>(c.query_heads) * square;
+    int numbers = 0;
+    for (const mixer_kind kind : c.mixers) {
+      numbers += kept_numbers(c, kind);
+    }
     session s(m, 1);
     const std::size_t bytes = s.cache_bytes();
-    if (name == "hybrid") {
-      // Rows of keys and values, twice the window.
-      CHECK(bytes == 3 * state + sizeof(float) * 2 * 2 * 256 * 128);
-    } else {
-      CHECK(bytes == 4 * state);
-    }
+    CHECK(bytes == sizeof(float) * static_cast<std::size_t>(numbers));
     s.append(some_tokens(m));
     s.append(some_tokens(m));
     CHECK(s.cache_bytes() == bytes);
@@ -172,8 +208,8 @@ TEST_CASE("mixers that the file does not have, or that cannot be, are refused") 
   CHECK(contains(refused("gla", "seqmix-byte-lm-2", "seqmix-byte-lm-1"), "tensors; a model of 4"));
   CHECK(contains(refused("gla", "seqmix-byte-lm-2", "seqmix-byte-lm-3"),
                  R"("seqmix-byte-lm-1" or "seqmix-byte-lm-2", got "seqmix-byte-lm-3")"));
-  for (const std::string& name : with_states) {
+  for (const auto& [name, of_name] : with_states()) {
     INFO(name);
-    CHECK_THROWS_AS(session(shipped_model(name), 1, {}, {.half = true}), std::invalid_argument);
+    CHECK_THROWS_AS(session(*of_name, 1, {}, {.half = true}), std::invalid_argument);
   }
 }

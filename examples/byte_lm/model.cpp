@@ -1,28 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model.hpp"
 
-#include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
-#include <seqmix/interop/eigen.hpp>
 #include <stdexcept>
 #include <string>
 
+#include "blocks.hpp"
+
 namespace {
-
-/// Rows that one task takes through a chain of products: few enough to stay in the core's cache.
-constexpr Eigen::Index block_rows = 128;
-
-/// Calls f(first, rows) for each block of rows, in parallel.
-template <class F>
-void for_blocks(const seqmix::executor_ref& executor, Eigen::Index rows, const F& f) {
-  auto task = [&](std::int64_t block, int) {
-    const Eigen::Index first = block * block_rows;
-    f(first, std::min(block_rows, rows - first));
-  };
-  executor.run((rows + block_rows - 1) / block_rows, task);
-}
 
 void rms_norm(const auto& x, const row_vector& weight, float eps, auto&& y) {
   for (Eigen::Index row = 0; row < x.rows(); ++row) {
@@ -72,11 +58,7 @@ Eigen::Map<const matrix> session::append(std::span<const int> tokens) {
   if (rows > x_.rows()) {
     x_.resize(rows, c.d_model);
     normed_.resize(rows, c.d_model);
-    q_.resize(rows, c.query_heads * c.head_dim);
-    k_.resize(rows, c.kv_heads * c.head_dim);
-    v_.resize(rows, c.kv_heads * c.head_dim);
-    attended_.resize(rows, c.query_heads * c.head_dim);
-    gates_.resize(c, rows);
+    mixed_.resize(c, rows);
     gate_.resize(rows, c.mlp_hidden);
     up_.resize(rows, c.mlp_hidden);
     logits_.resize(rows, c.vocabulary);
@@ -95,7 +77,7 @@ Eigen::Map<const matrix> session::append(std::span<const int> tokens) {
     const layer_weights& w = model_.layers[layer];
     for_blocks(context_.executor, rows,
                [&](Eigen::Index first, Eigen::Index count) { project(layer, first, count); });
-    mix(layer, rows);
+    seqmix_seconds_ += mix(mixers_[layer], c, w, rows, mixed_, context_);
     for_blocks(context_.executor, rows,
                [&](Eigen::Index first, Eigen::Index count) { finish_layer(w, first, count); });
   }
@@ -112,30 +94,12 @@ void session::project(std::size_t layer, Eigen::Index first, Eigen::Index rows) 
   const layer_weights& w = model_.layers[layer];
   auto y = normed_.middleRows(first, rows);
   rms_norm(x_.middleRows(first, rows), w.attention_norm, model_.config.norm_eps, y);
-  q_.middleRows(first, rows).noalias() = y * w.q.transpose();
-  k_.middleRows(first, rows).noalias() = y * w.k.transpose();
-  v_.middleRows(first, rows).noalias() = y * w.v.transpose();
-  const mixer_kind kind = model_.config.mixers[layer];
-  if (kind != mixer_kind::softmax) {
-    gates_.project(kind, w.gates, y, first, rows);
-  }
-}
-
-void session::mix(std::size_t layer, Eigen::Index rows) {
-  const auto began = std::chrono::steady_clock::now();
-  const model_config& c = model_.config;
-  const attention_rows t{.q = seqmix::as_heads(q_.topRows(rows), c.query_heads),
-                         .k = seqmix::as_heads(k_.topRows(rows), c.kv_heads),
-                         .v = seqmix::as_heads(v_.topRows(rows), c.kv_heads),
-                         .o = seqmix::as_heads(attended_.topRows(rows), c.query_heads)};
-  attend(mixers_[layer], t, gates_, model_.layers[layer], context_);
-  seqmix_seconds_ +=
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  mixed_.project(model_.config.mixers[layer], w, y, first, rows);
 }
 
 void session::finish_layer(const layer_weights& w, Eigen::Index first, Eigen::Index rows) {
   auto x = x_.middleRows(first, rows);
-  x.noalias() += attended_.middleRows(first, rows) * w.o.transpose();
+  x.noalias() += mixed_.out.block(first, 0, rows, w.o.cols()) * w.o.transpose();
 
   auto y = normed_.middleRows(first, rows);
   auto gate = gate_.middleRows(first, rows);

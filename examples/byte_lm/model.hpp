@@ -37,7 +37,6 @@ class session {
 
  private:
   void project(std::size_t layer, Eigen::Index first, Eigen::Index rows);
-  void mix(std::size_t layer, Eigen::Index rows);
   void finish_layer(const layer_weights& w, Eigen::Index first, Eigen::Index rows);
 
   const model& model_;
@@ -45,8 +44,8 @@ class session {
   seqmix::context context_;    // of the call that runs
   std::vector<mixer> mixers_;  // one for each layer
   std::int64_t capacity_;
-  matrix x_, normed_, q_, k_, v_, attended_, gate_, up_, logits_;  // [tokens of one call, ...]
-  gate_rows gates_;
+  matrix x_, normed_, gate_, up_, logits_;  // [tokens of one call, ...]
+  mixer_rows mixed_;
   std::int64_t length_ = 0;
   double seqmix_seconds_ = 0;
 };

@@ -14,7 +14,7 @@ constexpr float gla_temperature = 16;
 }  // namespace
 
 void gate_rows::resize(const model_config& c, Eigen::Index rows) {
-  if (c.all_softmax()) {
+  if (!c.any(is_matrix_recurrence)) {
     return;
   }
   const int size = c.query_heads * c.head_dim;

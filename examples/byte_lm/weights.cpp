@@ -58,11 +58,13 @@ std::size_t one_of(const safetensors_file& file, const std::string& key,
 
 /// Names of mixers with commas between them, one for each layer.
 std::vector<mixer_kind> read_mixers(const safetensors_file& file, int layers) {
-  constexpr std::array<std::pair<std::string_view, mixer_kind>, 4> kinds{
+  constexpr std::array<std::pair<std::string_view, mixer_kind>, 6> kinds{
       {{"softmax", mixer_kind::softmax},
        {"gla", mixer_kind::gla},
        {"gated_delta_net", mixer_kind::gated_delta_net},
-       {"kda", mixer_kind::kda}}};
+       {"kda", mixer_kind::kda},
+       {"mamba", mixer_kind::mamba},
+       {"mamba2", mixer_kind::mamba2}}};
   std::vector<mixer_kind> result;
   std::string_view rest = text(file, "mixers");
   for (bool more = true; more;) {
@@ -83,10 +85,24 @@ std::vector<mixer_kind> read_mixers(const safetensors_file& file, int layers) {
   return result;
 }
 
+constexpr int most = 1 << 16;  // of anything in a layer
+
+void read_state_space_sizes(const safetensors_file& file, model_config& c) {
+  const bool by_channel = c.any([](mixer_kind m) { return m == mixer_kind::mamba; });
+  const bool by_head = c.any([](mixer_kind m) { return m == mixer_kind::mamba2; });
+  c.inner_width = number(file, "inner_width", 1, most);
+  c.state_size = number(file, "state_size", 1, by_channel ? 256 : 512);
+  c.conv_width = number(file, "conv_width", 2, 64);
+  c.dt_rank = number(file, "dt_rank", by_channel ? 1 : 0, most);
+  if (by_head && (c.inner_width % c.head_dim != 0 || c.head_dim > 512)) {
+    file.fail("__metadata__ has mamba2 layers with heads of size " + std::to_string(c.head_dim) +
+              " and an inner width of " + std::to_string(c.inner_width));
+  }
+}
+
 model_config read_config(const safetensors_file& file) {
   const bool has_mixers = one_of(file, "format", {"seqmix-byte-lm-1", "seqmix-byte-lm-2"}) == 1;
   one_of(file, "rope_layout", {"half_split"});
-  constexpr int most = 1 << 16;
   model_config c;
   c.vocabulary = number(file, "vocabulary", 257, 257);
   c.bos_token = number(file, "bos_token", 256, 256);
@@ -108,10 +124,13 @@ model_config read_config(const safetensors_file& file) {
     c.mixers = read_mixers(file, c.layers);
     c.window = number(file, "window", 0, 1 << 20);
     c.gate_rank = number(file, "gate_rank", 0, most);
-    if (!c.all_softmax() && (c.query_heads != c.kv_heads || c.head_dim > 512)) {
+    if (c.any(is_matrix_recurrence) && (c.query_heads != c.kv_heads || c.head_dim > 512)) {
       file.fail("__metadata__ has recurrent layers with " + std::to_string(c.query_heads) +
                 " query heads and " + std::to_string(c.kv_heads) + " KV heads of size " +
                 std::to_string(c.head_dim));
+    }
+    if (c.any(is_state_space)) {
+      read_state_space_sizes(file, c);
     }
   }
   return c;
@@ -177,6 +196,31 @@ gate_weights read_gates(tensor_reader& read, const std::string& prefix, const mo
   return w;
 }
 
+state_space_weights read_state_space(tensor_reader& read, const std::string& prefix,
+                                     const model_config& c, mixer_kind kind) {
+  const int inner = c.inner_width;
+  const int channels = c.conv_channels(kind);
+  const int heads = c.inner_heads();
+  state_space_weights w;
+  w.conv = read(prefix + "conv.weight", channels, c.conv_width);
+  w.conv_bias = read(prefix + "conv.bias", channels);
+  if (kind == mixer_kind::mamba) {
+    w.in = read(prefix + "in_proj.weight", 2 * inner, c.d_model);
+    w.select = read(prefix + "x_proj.weight", c.dt_rank + 2 * c.state_size, inner);
+    w.steps = read(prefix + "dt_proj.weight", inner, c.dt_rank);
+    w.step_bias = read(prefix + "dt_bias", inner);
+    w.negative_rate = -read(prefix + "a_log", inner, c.state_size).array().exp();
+    w.skip = read(prefix + "d", inner);
+  } else {
+    w.in = read(prefix + "in_proj.weight", inner + channels + heads, c.d_model);
+    w.step_bias = read(prefix + "dt_bias", heads);
+    w.negative_rate = -read(prefix + "a_log", heads).array().exp();
+    w.skip = read(prefix + "d", heads);
+    w.output_norm = read(prefix + "output_norm.weight", inner);
+  }
+  return w;
+}
+
 }  // namespace
 
 model::model(const std::filesystem::path& weights) {
@@ -191,13 +235,18 @@ model::model(const std::filesystem::path& weights) {
     const mixer_kind kind = c.mixers[static_cast<std::size_t>(layer)];
     layer_weights& w = layers.emplace_back();
     w.attention_norm = read(prefix + "attention_norm.weight", c.d_model);
-    w.q = read(prefix + "attention.q.weight", q_size, c.d_model);
-    w.k = read(prefix + "attention.k.weight", kv_size, c.d_model);
-    w.v = read(prefix + "attention.v.weight", kv_size, c.d_model);
-    w.o = read(prefix + "attention.o.weight", c.d_model, q_size);
-    if (kind != mixer_kind::softmax) {
+    if (is_state_space(kind)) {
+      w.space = read_state_space(read, prefix + "attention.", c, kind);
+    } else {
+      w.q = read(prefix + "attention.q.weight", q_size, c.d_model);
+      w.k = read(prefix + "attention.k.weight", kv_size, c.d_model);
+      w.v = read(prefix + "attention.v.weight", kv_size, c.d_model);
+    }
+    if (is_matrix_recurrence(kind)) {
       w.gates = read_gates(read, prefix + "attention.", c, kind);
     }
+    w.o = read(prefix + "attention.o.weight", c.d_model,
+               is_state_space(kind) ? c.inner_width : q_size);
     w.mlp_norm = read(prefix + "mlp_norm.weight", c.d_model);
     w.gate = read(prefix + "mlp.gate.weight", c.mlp_hidden, c.d_model);
     w.up = read(prefix + "mlp.up.weight", c.mlp_hidden, c.d_model);

@@ -22,11 +22,27 @@ struct gate_weights {
   matrix beta;               // [H, d_model]: the delta rules
 };
 
+/// What a state-space mixer has before its last projection, o. I inner channels have N numbers
+/// each; mamba2 has H heads of them.
+struct state_space_weights {
+  matrix in;               // [2 I, d_model], to x and z; mamba2: [2 I + 2 N + H, d_model]
+  matrix conv;             // [channels, W]
+  row_vector conv_bias;    // [channels]
+  matrix select;           // [rank + 2 N, I]: mamba
+  matrix steps;            // [I, rank]: mamba
+  row_vector step_bias;    // [I], or [H]
+  matrix negative_rate;    // [I, N], or [1, H]: -e^a
+  row_vector skip;         // [I], or [H]
+  row_vector output_norm;  // [I]: mamba2
+};
+
 /// Matrices are [out, in], as in the file.
 struct layer_weights {
   row_vector attention_norm;
-  matrix q, k, v, o;
-  gate_weights gates;  // empty in softmax layers
+  matrix q, k, v;             // empty in state-space layers
+  gate_weights gates;         // of matrix recurrences
+  state_space_weights space;  // of state-space layers
+  matrix o;
   row_vector mlp_norm;
   matrix gate, up, down;
 };

@@ -10,10 +10,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 import mixers
+import state_space
 from norm import RMSNorm
 
 FORMAT = "seqmix-byte-lm-1"         # softmax attention in every layer, to all tokens so far
 MIXER_FORMAT = "seqmix-byte-lm-2"   # has a mixer for each layer
+STATE_SPACE_SIZES = ("inner_width", "state_size", "conv_width", "dt_rank")
 BOS = 256  # tokens 0..255 are the bytes themselves
 
 
@@ -29,9 +31,13 @@ class Config:
   mlp_hidden: int = 640
   rope_base: float = 10000.0
   norm_eps: float = 1e-5
-  mixers: str = ""    # of each layer: "softmax" or a key of mixers.KINDS; all softmax when empty
-  window: int = 0     # tokens that softmax layers see, the newest among them; 0: all
-  gate_rank: int = 0  # of the gates that have a value for each key channel
+  mixers: str = ""      # of each layer: a key of MIXERS; all softmax when empty
+  window: int = 0       # tokens that softmax layers see, the newest among them; 0: all
+  gate_rank: int = 0    # of the gates that have a value for each key channel
+  inner_width: int = 0  # channels of state-space layers; mamba2 has heads of head_dim of them
+  state_size: int = 0   # numbers for each of these channels
+  conv_width: int = 0   # taps of their causal convolution
+  dt_rank: int = 0      # of mamba's time steps
 
   @property
   def mixer_names(self):
@@ -44,6 +50,8 @@ class Config:
   def metadata(self):
     """The strings that the weight file carries, enough to rebuild the model from it alone."""
     mixing = {"mixers": self.mixers, "window": str(self.window), "gate_rank": str(self.gate_rank)}
+    if self.inner_width:
+      mixing |= {name: str(getattr(self, name)) for name in STATE_SPACE_SIZES}
     return {
       "format": MIXER_FORMAT if self.mixers else FORMAT,
       "bos_token": str(BOS),
@@ -68,8 +76,9 @@ class Config:
     if metadata.get("format") not in formats or metadata.get("rope_layout") != "half_split":
       raise ValueError("not a weight file of this example")
     types = {field.name: type(field.default) for field in dataclasses.fields(Config)}
+    optional = ("mixers", "window", "gate_rank", *STATE_SPACE_SIZES)
     return Config(**{name: kind(metadata[name]) for name, kind in types.items()
-                     if name in metadata or name not in ("mixers", "window", "gate_rank")})
+                     if name in metadata or name not in optional})
 
 
 def small(mlp_hidden, **mixing):
@@ -85,6 +94,10 @@ MODELS = {
   "kda": small(208, mixers="kda,kda,kda,kda", gate_rank=16),
   "hybrid": small(224, mixers="gated_delta_net,gated_delta_net,gated_delta_net,softmax",
                   window=256),
+  "mamba": small(128, mixers="mamba,mamba,mamba,mamba", inner_width=256, state_size=16,
+                 conv_width=4, dt_rank=8),
+  "mamba2": small(128, mixers="mamba2,mamba2,mamba2,mamba2", inner_width=256, state_size=64,
+                  conv_width=4),
 }
 
 
@@ -137,11 +150,14 @@ class SwiGLU(nn.Module):
     return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
+MIXERS = {"softmax": Attention, **mixers.KINDS, **state_space.KINDS}
+
+
 class Layer(nn.Module):
   def __init__(self, config, mixer, dropout):
     super().__init__()
     self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
-    self.attention = mixers.KINDS.get(mixer, Attention)(config)
+    self.attention = MIXERS[mixer](config)
     self.mlp_norm = RMSNorm(config.d_model, config.norm_eps)
     self.mlp = SwiGLU(config)
     self.drop = nn.Dropout(dropout)
@@ -175,8 +191,13 @@ class ByteLM(nn.Module):
           std = 0.02
         nn.init.normal_(parameter, std=std)
     for layer in self.layers:
-      if isinstance(layer.attention, mixers.Recurrent):
+      if not isinstance(layer.attention, Attention):
         layer.attention.initialise_gates()
+
+  def decayed(self):
+    """What weight decay is for: all matrices but rates, which it would pull to 1."""
+    return [p for name, p in self.named_parameters()
+            if p.ndim == 2 and not name.endswith("a_log")]
 
   def forward(self, tokens, literal=False):                           # [B, T]
     x = self.drop(self.tok_embedding(tokens))

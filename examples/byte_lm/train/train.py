@@ -96,9 +96,11 @@ def main():
   average = lm.ByteLM(config).to(device).eval()
   average.load_state_dict(network.state_dict())
   parameters, averages = list(network.parameters()), list(average.parameters())
+  decayed = network.decayed()
+  others = [p for p in parameters if all(p is not q for q in decayed)]
   optimizer = torch.optim.AdamW(
-    [{"params": [p for p in parameters if p.ndim == 2], "weight_decay": arguments.weight_decay},
-     {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0}],
+    [{"params": decayed, "weight_decay": arguments.weight_decay},
+     {"params": others, "weight_decay": 0.0}],
     betas=(0.9, 0.95), fused=device.type == "cuda")
   print(f"{sum(p.numel() for p in parameters)} parameters, {len(train_text)} training bytes")
 
