@@ -38,10 +38,10 @@ SEQMIX_ALWAYS_INLINE vec<C, Arch> halves_in_turn(vec<C, Arch> a, vec<C, Arch> b,
 
 }  // namespace detail
 
-/// f(f(x0, x1), ...) over the lanes of each of `lanes` registers, in some order: lane i has that of
-/// register i. The registers are used up.
+/// f(f(x0, x1), ...) over the lanes of each of the `lanes` registers at x, in some order: lane i
+/// has that of register i. The registers are used up.
 template <class C, class Arch, class F>
-SEQMIX_ALWAYS_INLINE vec<C, Arch> fold_each(vec<C, Arch> (&x)[lanes<C, Arch>], F&& f) noexcept {
+SEQMIX_ALWAYS_INLINE vec<C, Arch> fold_each(vec<C, Arch>* x, F&& f) noexcept {
   constexpr int n = lanes<C, Arch>;
   const auto level = [&](auto half) __attribute__((always_inline)) {
     using lane_list = std::make_integer_sequence<int, n>;
