@@ -350,7 +350,9 @@ class state_update_run {
         *scale_of(s, d + i, k) = scale[i];
         if (!finite && std::isnan(scale[i])) {
           factor[i] = C(0);
-          std::fill(h, h + block, C(0));
+          for (std::int64_t n = 0; n < block; ++n) {
+            h[n] = C(0);
+          }
         }
         int8_block<C, Arch>::round_row(h, block, factor[i], q + i * p.state.strides[1] + k * block);
       }
