@@ -143,6 +143,7 @@ struct update_problem {
     p.c.final = false;
     const auto n = static_cast<std::size_t>(block);
     std::size_t entry = 0;
+    const std::vector<double> old = before.values();
     const auto size = static_cast<std::size_t>(p.c.D * p.c.N);
     for (std::size_t first = 0; first < bytes.size(); first += n) {
       entry = first / size;
@@ -154,7 +155,7 @@ struct update_problem {
       }
       for (std::size_t i = first; i < first + n; ++i) {
         const double now = bytes[i] * static_cast<double>(scale[i / n]);
-        const double want = used ? exact[i] : before.values()[i];
+        const double want = used ? exact[i] : old[i];
         if (!(std::fabs(now - want) <= (used ? largest / 254 * 1.0002 + 2e-6 * largest : 0))) {
           return "; state " + std::to_string(i) + " is " + std::to_string(now) + " instead of " +
                  std::to_string(want) + ", the largest " + std::to_string(largest);
