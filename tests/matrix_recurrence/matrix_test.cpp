@@ -116,14 +116,14 @@ TEST_CASE("operators with a matrix state against their oracles, f32",
   check_all(recurrence_calls_for<float>(), 2);
 }
 TEST_CASE("operators with a matrix state against their oracles, f64",
-          "[matrix_recurrence][threads]") {
+          "[matrix_recurrence][threads-as-f32]") {
   check_all(recurrence_calls_for<double>(), 3);
 }
 TEST_CASE("operators with a matrix state against their oracles, bf16",
-          "[matrix_recurrence][threads]") {
+          "[matrix_recurrence][threads-as-f32]") {
   check_all(recurrence_calls_for<seqmix::bf16>(), 4);
 }
 TEST_CASE("operators with a matrix state against their oracles, f16",
-          "[matrix_recurrence][threads]") {
+          "[matrix_recurrence][threads-as-f32]") {
   check_all(recurrence_calls_for<seqmix::f16>(), 5);
 }

@@ -4,12 +4,12 @@
 using namespace seqmix_test;
 
 TEST_CASE("softmax_attention against the definition, bf16",
-          "[softmax_attention][matrix][threads]") {
+          "[softmax_attention][matrix][threads-as-f32]") {
   const attention_calls calls = calls_for<seqmix::bf16>();
   check_matrix_pairwise(calls, {1, 2});
   check_matrix_corners(calls);
 }
 
-TEST_CASE("softmax_attention, every combination, bf16", "[.full][threads]") {
+TEST_CASE("softmax_attention, every combination, bf16", "[.full][threads-as-f32]") {
   check_matrix_full(calls_for<seqmix::bf16>());
 }
