@@ -79,7 +79,7 @@ elseif(CASE STREQUAL "stream")
   check(1 "64 bytes are too few for --context 64" ${text} 64)
 
 elseif(CASE STREQUAL "mixers")
-  foreach(model IN ITEMS softmax_small gla gated_delta_net kda hybrid)
+  foreach(model IN ITEMS softmax_small gla gated_delta_net kda hybrid mamba mamba2)
     string(JSON reference GET "${scores}" models ${model} reference_first_16384_bytes_bits_per_byte)
     string(JSON continuation GET "${scores}" models ${model} reference_continuation)
     check(0 "as expected" score "${data}/heldout.txt" --model ${model} --max-bytes 16384
@@ -91,6 +91,7 @@ elseif(CASE STREQUAL "mixers")
     endif()
   endforeach()
   # Windows of the trained length are what score takes.
+  string(JSON reference GET "${scores}" models hybrid reference_first_16384_bytes_bits_per_byte)
   string(SUBSTRING "${reference}" 0 6 leading)
   check(0 "hybrid +1024 +${leading}" compare "${data}/heldout.txt" --models hybrid --lengths 1024
     --max-bytes 16384 --decode 1 --threads ${MOST_THREADS})

@@ -25,24 +25,19 @@ const model& shipped_model(const std::string& name) {
   return models.try_emplace(name, path_of(name)).first->second;
 }
 
-const std::array<std::string, 4> shipped_with_states{"gla", "gated_delta_net", "kda", "hybrid"};
+const std::array<std::string, 6> shipped_with_states{"gla",    "gated_delta_net", "kda",
+                                                     "hybrid", "mamba",           "mamba2"};
 
 model random_model_of(const std::vector<std::string>& mixers) {
   const temporary_file file(random_model(mixers));
   return model(file.path());
 }
 
-/// Models whose memory does not grow, shipped and random ones.
+/// Models whose memory does not grow, the shipped ones and a random one of all kinds of layer.
 const std::map<std::string, const model*>& with_states() {
-  static const std::map<std::string, model> random{
-      {"random mamba", random_model_of({"mamba", "mamba"})},
-      {"random mamba2", random_model_of({"mamba2", "mamba2"})},
-      {"random hybrid", random_model_of({"mamba2", "softmax", "mamba"})}};
+  static const model random = random_model_of({"mamba2", "softmax", "mamba"});
   static const auto all = [] {
-    std::map<std::string, const model*> models;
-    for (const auto& [name, m] : random) {
-      models[name] = &m;
-    }
+    std::map<std::string, const model*> models{{"random", &random}};
     for (const std::string& name : shipped_with_states) {
       models[name] = &shipped_model(name);
     }
@@ -156,7 +151,8 @@ TEST_CASE("the hybrid's softmax layer sees its window and no more") {
 TEST_CASE("windows cost every mixer what PyTorch says") {
   const auto scores = nlohmann::json::parse(content_of(BYTE_LM_DATA_DIR "/scores.json"));
   const std::string text = content_of(BYTE_LM_DATA_DIR "/heldout.txt");
-  for (const char* name : {"softmax_small", "gla", "gated_delta_net", "kda", "hybrid"}) {
+  for (const char* name :
+       {"softmax_small", "gla", "gated_delta_net", "kda", "hybrid", "mamba", "mamba2"}) {
     const auto& of_model = scores.at("models").at(name);
     const auto& reference = of_model.at("reference_first_16384_bytes_window_bits");
     const model& m = shipped_model(name);

@@ -60,8 +60,8 @@ void run_all(thread_team& team, std::size_t n, const F& f) {
 std::filesystem::path shipped(const char* name);
 
 /// The models that ship with this example.
-constexpr std::array<const char*, 6> shipped_models{"byte_lm",         "softmax_small", "gla",
-                                                    "gated_delta_net", "kda",           "hybrid"};
+constexpr std::array<const char*, 8> shipped_models{
+    "byte_lm", "softmax_small", "gla", "gated_delta_net", "kda", "hybrid", "mamba", "mamba2"};
 std::string model_names();
 
 /// The weights of a shipped model, by its name, or those in any other file.
