@@ -7,6 +7,7 @@
 #include <array>
 #include <cstring>
 #include <memory>
+#include <seqmix/simd/fma.hpp>
 #include <seqmix/simd/tile.hpp>
 
 #include "support/bench.hpp"
@@ -57,7 +58,7 @@ void multiply_add_chains(std::int64_t steps) {
   }
   for (std::int64_t i = 0; i < steps; ++i) {
     seqmix::simd::unroll<chains>(
-        [&](auto c) __attribute__((always_inline)) { x[c] = xsimd::fma(x[c], a, b); });
+        [&](auto c) __attribute__((always_inline)) { x[c] = seqmix::simd::fma(x[c], a, b); });
   }
   for (V& v : x) {
     C first = v.get(0);
@@ -70,9 +71,14 @@ double fma_rate_of(seqmix::executor_ref executor) {
   static const std::int64_t steps = [] {
     const double wanted = short_probes ? 5e-4 : 3e-3;
     for (std::int64_t n = 4096;; n *= 2) {
-      const double start = now();
-      multiply_add_chains<C>(n);
-      if (now() - start > wanted) {
+      // The fastest of some: one interruption must not make the probe too short for all time.
+      double fastest = wanted + 1;
+      for (int i = 0; i < 3; ++i) {
+        const double start = now();
+        multiply_add_chains<C>(n);
+        fastest = std::min(fastest, now() - start);
+      }
+      if (fastest > wanted) {
         return n;
       }
     }

@@ -20,7 +20,7 @@ std::filesystem::path path_of(const std::string& name) {
   return BYTE_LM_DATA_DIR "/" + name + ".safetensors";
 }
 
-const model& shipped_model(const std::string& name) {
+const model& shipped_model(std::string name) {
   static std::map<std::string, model> models;
   return models.try_emplace(name, path_of(name)).first->second;
 }

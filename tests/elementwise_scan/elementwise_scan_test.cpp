@@ -77,7 +77,7 @@ TEST_CASE("scans of a few tokens by hand", "[elementwise_scan]") {
   elementwise_scan(as(x), as(o), {.monoid = scan_monoid::log_sum_exp, .exclusive = true});
   CHECK(o[0] == static_cast<float>(-infinity));
   CHECK(o[1] == 1.0f);
-  CHECK(o[2] == Approx(std::log(std::exp(1.0) + std::exp(-3.0))));
+  CHECK(std::abs(o[2] - std::log(std::exp(1.0) + std::exp(-3.0))) < 1e-6);
   const std::vector<float> g{0, static_cast<float>(-infinity), std::log(0.5f), 0};
   elementwise_scan(as(g), as(b), as(o));
   CHECK(o == std::vector<float>{1, 2, 4, 8});
