@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# But for seqmix::cuda nothing here depends on the machine: headers, a package config under share/, a pkg-config file.
+# But for the compiled back-ends nothing here depends on the machine: headers, a package config under
+# share/, a pkg-config file.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -12,15 +13,20 @@ foreach(set IN ITEMS seqmix seqmix-openmp seqmix-native)
   install(EXPORT ${set}-targets NAMESPACE seqmix:: DESTINATION "${seqmix_config_dir}")
 endforeach()
 
-# seqmix::cuda is compiled: it goes to lib/, and so does its part of the package config.
+# Compiled back-ends go to lib/, and so do their parts of the package config.
+foreach(backend IN ITEMS cuda multiarch)
+  set(seqmix_${backend}_targets)
+  if(TARGET seqmix_${backend})
+    set(dir "${CMAKE_INSTALL_LIBDIR}/cmake/seqmix")
+    install(TARGETS seqmix_${backend} EXPORT seqmix-${backend}-targets)
+    install(EXPORT seqmix-${backend}-targets NAMESPACE seqmix:: DESTINATION "${dir}")
+    file(RELATIVE_PATH seqmix_${backend}_targets "${CMAKE_INSTALL_FULL_DATADIR}/cmake/seqmix"
+      "${CMAKE_INSTALL_FULL_LIBDIR}/cmake/seqmix/seqmix-${backend}-targets.cmake")
+  endif()
+endforeach()
 if(TARGET seqmix_cuda)
-  set(seqmix_cuda_config_dir "${CMAKE_INSTALL_LIBDIR}/cmake/seqmix")
-  install(TARGETS seqmix_cuda EXPORT seqmix-cuda-targets)
-  install(EXPORT seqmix-cuda-targets NAMESPACE seqmix:: DESTINATION "${seqmix_cuda_config_dir}")
   install(DIRECTORY kernels/cuda/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/seqmix/cuda"
     FILES_MATCHING PATTERN "*.hpp" PATTERN "*.cuh" PATTERN instances EXCLUDE)
-  file(RELATIVE_PATH seqmix_cuda_targets "${CMAKE_INSTALL_FULL_DATADIR}/cmake/seqmix"
-    "${CMAKE_INSTALL_FULL_LIBDIR}/cmake/seqmix/seqmix-cuda-targets.cmake")
 endif()
 
 configure_package_config_file(cmake/seqmix-config.cmake.in seqmix-config.cmake

@@ -17,9 +17,12 @@ set(build "${WORK_DIR}/build")
 set(prefix "${WORK_DIR}/prefix")
 set(common "${CMAKE_CURRENT_LIST_DIR}/common")
 
-set(cuda)
+set(backend)
+if(MULTIARCH)
+  set(backend -DSEQMIX_ENABLE_MULTIARCH=ON)
+endif()
 if(CUDA)
-  set(cuda -DSEQMIX_ENABLE_CUDA=ON "-DCMAKE_CUDA_COMPILER=${CUDA_COMPILER}"
+  set(backend -DSEQMIX_ENABLE_CUDA=ON "-DCMAKE_CUDA_COMPILER=${CUDA_COMPILER}"
     -DCMAKE_CUDA_ARCHITECTURES=90a-real)
 endif()
 
@@ -29,8 +32,8 @@ if(MODE MATCHES "find_package|pkg_config")
     "-DCMAKE_CXX_COMPILER=${COMPILER}"
     "-DSEQMIX_XSIMD_INCLUDE_DIR=${SEQMIX_XSIMD_INCLUDE_DIR}"
     -DSEQMIX_BUILD_TESTS=OFF -DSEQMIX_BUILD_BENCH=OFF -DSEQMIX_BUILD_EXAMPLES=OFF
-    -DCMAKE_BUILD_TYPE=Release ${cuda})
-  if(CUDA)
+    -DCMAKE_BUILD_TYPE=Release ${backend})
+  if(backend)
     run(${CMAKE_COMMAND} --build "${WORK_DIR}/seqmix")
   endif()
   run(${CMAKE_COMMAND} --install "${WORK_DIR}/seqmix" --prefix "${WORK_DIR}/staged")
@@ -52,7 +55,7 @@ endif()
 run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${CMAKE_CURRENT_LIST_DIR}/${MODE}" -B "${build}"
   "-DCMAKE_CXX_COMPILER=${COMPILER}"
   -DCMAKE_BUILD_TYPE=Release
-  ${cuda}
+  ${backend}
   "-DCMAKE_PREFIX_PATH=${prefix}"
   "-DSEQMIX_SOURCE_DIR=${SEQMIX_SOURCE_DIR}"
   "-DSEQMIX_XSIMD_INCLUDE_DIR=${SEQMIX_XSIMD_INCLUDE_DIR}")
@@ -63,4 +66,7 @@ if(EXISTS "${build}/consumer_openmp")
 endif()
 if(CUDA)
   run("${build}/consumer_cuda")
+endif()
+if(MULTIARCH)
+  run("${build}/consumer_multiarch")
 endif()

@@ -25,6 +25,11 @@ if(TARGET seqmix::openmp)
   target_link_libraries(consumer_openmp PRIVATE seqmix::openmp seqmix::native)
 endif()
 
+if(SEQMIX_ENABLE_MULTIARCH)
+  add_executable(consumer_multiarch "${CMAKE_CURRENT_LIST_DIR}/multiarch.cpp")
+  target_link_libraries(consumer_multiarch PRIVATE seqmix::multiarch)
+endif()
+
 if(SEQMIX_ENABLE_CUDA)
   add_executable(consumer_cuda "${CMAKE_CURRENT_LIST_DIR}/cuda.cpp")
   target_link_libraries(consumer_cuda PRIVATE seqmix::cuda)
