@@ -67,6 +67,9 @@ bool cpu_runs(isa i) noexcept {
          has(seven.ebx, {avx512f, avx512dq, avx512cd, avx512bw, avx512vl});
 }
 
+/// As SEQMIX_ISA has it.
+const char* short_name(isa i) noexcept { return i == isa::avx2 ? "avx2" : "avx512"; }
+
 /// Read once: what a process runs does not change on its way.
 std::string_view chosen() noexcept {
   static const char* const value = std::getenv("SEQMIX_ISA");
@@ -74,8 +77,6 @@ std::string_view chosen() noexcept {
 }
 
 }  // namespace
-
-const char* short_name(isa i) noexcept { return i == isa::avx2 ? "avx2" : "avx512"; }
 
 dispatch::fixed_text<128> lacking(isa i) noexcept {
   static const bool runs[] = {cpu_runs(isa::avx2), cpu_runs(isa::avx512)};

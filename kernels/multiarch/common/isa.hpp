@@ -10,9 +10,6 @@ namespace multiarch {
 /// The instruction sets that kernels are compiled for, beside what the program was compiled for.
 enum class isa { avx2, avx512 };
 
-/// As a pin and SEQMIX_ISA have it: "avx2", "avx512".
-const char* short_name(isa i) noexcept;
-
 /// Why code for an instruction set cannot run here, or is not to; empty when it can. A CPU has it,
 /// and so has the system, which must save its registers. The environment variable SEQMIX_ISA
 /// leaves only the one that it names; "header" leaves none.
