@@ -406,7 +406,7 @@ TEST_CASE("maps run over two axes of time, in either order", "[elementwise_scan]
 }
 
 TEST_CASE("offsets of scans have 64 bits", "[elementwise_scan]") {
-  constexpr std::int64_t step = (std::int64_t{1} << 31) + 12345;
+  constexpr std::int64_t step = (std::int64_t{1} << 31) + 12346;
   sparse_memory memory(static_cast<std::size_t>(2 * step + 64) * sizeof(float));
   if (memory.data() == nullptr) {
     WARN("no sparse memory here");
@@ -427,6 +427,18 @@ TEST_CASE("offsets of scans have 64 bits", "[elementwise_scan]") {
   const tensor_view<float, 3> far(memory.data() + 32, {1, 3, 17}, b.strides());
   elementwise_scan(linear_gate(a), b, far);
   CHECK(memory.data()[2 * step + 32 + 16] == 17 * 1.75f);
+  // Complex numbers where they lie, and time that is contiguous, of channels far apart.
+  const std::vector<float> turn{0, 1};
+  const tensor_view<const float, 4> i(turn.data(), {1, 3, 8, 2}, {0, 0, 0, 1});
+  const tensor_view<float, 4> pairs(memory.data(), {1, 3, 8, 2}, {0, step, 2, 1});
+  const tensor_view<float, 4> far_pairs(memory.data() + 32, {1, 3, 8, 2}, pairs.strides());
+  elementwise_scan(linear_gate(i), pairs, far_pairs, {.monoid = scan_monoid::affine_complex});
+  CHECK(memory.data()[2 * step + 32 + 14] == -16.0f);
+  CHECK(memory.data()[2 * step + 32 + 15] == 15.0f);
+  const tensor_view<float, 3> over_time(memory.data(), {1, 16, 3}, {0, 1, step});
+  const tensor_view<float, 3> far_time(memory.data() + 32, {1, 16, 3}, over_time.strides());
+  elementwise_scan(over_time, far_time, {.monoid = scan_monoid::sum});
+  CHECK(memory.data()[2 * step + 32 + 15] == 16 * 17 / 2.0f);
 }
 
 TEST_CASE("scans allocate nothing once warm, and keep to their workspace", "[elementwise_scan]") {

@@ -208,6 +208,34 @@ TEST_CASE("exp and precise_exp2 are within an ulp, to both ends of the range") {
   check_exp<double>(-708.0, 709.78);
 }
 
+TEST_CASE("the logarithm of normal numbers is within two units, and finite at 0", "[simd]") {
+  using pack = seqmix::simd::pack<seqmix::simd::vec<float, arch>, 1>;
+  const auto log = [](seqmix::simd::vec<float, arch> v) {
+    pack x;
+    x.part[0] = v;
+    return seqmix::simd::log_of_normal(x)[0];
+  };
+  std::vector<float> x{1.0f};
+  // Densely where the polynomial's interval ends and begins anew, then the whole range.
+  for (int i = 0; i < 1 << 20; ++i) {
+    x.push_back(0.5f + 1.5f * static_cast<float>(i) / static_cast<float>(1 << 20));
+  }
+  for (float v = std::numeric_limits<float>::min(); v < 1e38f; v *= 1.0003f) {
+    x.push_back(v);
+  }
+  const std::vector<float> y = mapped(x, log);
+  CHECK(y[0] == 0);
+  double worst = 0;
+  for (std::size_t i = 1; i < x.size(); ++i) {
+    const double want = std::log(static_cast<double>(x[i]));
+    worst = std::max(worst, want == 0 ? std::fabs(double{y[i]})
+                                      : std::fabs(double{y[i]} - want) / std::fabs(want));
+  }
+  INFO("worst relative error " << worst);
+  CHECK(worst <= 2 * static_cast<double>(std::numeric_limits<float>::epsilon()));
+  CHECK(std::isfinite(mapped(std::vector<float>{0.0f}, log)[0]));
+}
+
 TEST_CASE("a NaN in one lane stays in its lane") {
   constexpr int w = seqmix::simd::lanes<float, arch>;
   for (int bad = 0; bad < w; ++bad) {

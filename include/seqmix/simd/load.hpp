@@ -34,6 +34,12 @@ struct half_words {
   using u32 = u32_words<lanes<float, Arch>>;
 
   static SEQMIX_ALWAYS_INLINE u32 load(const void* p) noexcept {
+#if defined(__AVX2__)
+    // g++ 12 widens by halves that it puts together again.
+    if constexpr (sizeof(u32) == 32) {
+      return (u32)_mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    }
+#endif
     u16 words;
     __builtin_memcpy(&words, p, sizeof(words));
     return __builtin_convertvector(words, u32);
@@ -93,7 +99,9 @@ SEQMIX_ALWAYS_INLINE void store_half(vec<float, Arch> x, bf16* p) noexcept {
   u32 bits;
   __builtin_memcpy(&bits, &x, sizeof(bits));
   const u32 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const u32 is_nan = (u32)((bits & 0x7fffffffu) > 0x7f800000u);
+  // Signed: of unsigned ones x86 has no such comparison before AVX-512.
+  using i32 = decltype(bits == bits);
+  const u32 is_nan = (u32)((i32)(bits & 0x7fffffffu) > 0x7f800000);
   store_words<Arch>((is_nan & ((bits >> 16) | 0x40u)) | (~is_nan & rounded), p);
 }
 

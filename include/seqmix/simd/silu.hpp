@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <bit>
 #include <seqmix/simd/math.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -28,8 +27,9 @@ SEQMIX_ALWAYS_INLINE vec<C, Arch> silu(vec<C, Arch> x) noexcept {
   for (std::size_t i = 1; i < std::size(constants::polynomial); ++i) {
     p = simd::fma(p, r, V(constants::polynomial[i]));
   }
-  const I exponent = (std::bit_cast<I>(shifted) + I(constants::bias)) << constants::mantissa;
-  return x / (V(C(1)) + p * std::bit_cast<V>(exponent));
+  const I exponent = (bits_as<typename constants::bits>(shifted) + I(constants::bias))
+                     << constants::mantissa;
+  return x / (V(C(1)) + p * bits_as<C>(exponent));
 }
 
 }  // namespace simd

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <seqmix/simd/arch.hpp>
+#include <seqmix/simd/load.hpp>
 #include <type_traits>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -36,6 +36,27 @@ SEQMIX_ALWAYS_INLINE void stream(vec<C, Arch> x, C* p) noexcept {
   }
 #endif
   x.store_aligned(p);
+}
+
+/// The same of a storage type: a register is half as long there, or a quarter.
+template <class C, class Arch, class T>
+  requires(!std::is_same_v<C, T>)
+SEQMIX_ALWAYS_INLINE void stream(vec<C, Arch> x, T* p) noexcept {
+  alignas(64) T lane[lanes<C, Arch>];
+  store<C, Arch>(x, lane);
+#if defined(__AVX__)
+  if constexpr (sizeof(lane) == 32) {
+    return _mm256_stream_si256(reinterpret_cast<__m256i*>(p),
+                               _mm256_load_si256(reinterpret_cast<const __m256i*>(lane)));
+  }
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof(lane) == 16) {
+    return _mm_stream_si128(reinterpret_cast<__m128i*>(p),
+                            _mm_load_si128(reinterpret_cast<const __m128i*>(lane)));
+  }
+#endif
+  __builtin_memcpy(p, lane, sizeof(lane));
 }
 
 SEQMIX_ALWAYS_INLINE void finish_streams() noexcept {

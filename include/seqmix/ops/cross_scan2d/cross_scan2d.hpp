@@ -63,7 +63,7 @@ struct cross_merge2d_operator {
              "a merge has no direction");
     check_own_scan_options(c, options, own_scan_options::none);
     check_scan(c, p, options);
-    return scan_call<scan_compute_type<R, C, RB, CB, O>, Arch, sum_of_four_step,
+    return scan_call<scan_types_of<R, C, RB, CB, O>, Arch, sum_of_four_step,
                      &naive_cross_merge2d<Arch>>(p, c);
   }
 };

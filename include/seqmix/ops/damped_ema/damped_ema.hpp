@@ -32,8 +32,7 @@ struct damped_ema_operator {
     check_own_scan_options(c, options, own_scan_options::none);
     check_scan(c, p, options);
     check_scan_parameters(c, p, p.state_numbers, 1);
-    return mode_scan_call<scan_compute_type<X, O>, Arch, damped_mode, &naive_damped_ema<Arch>>(p,
-                                                                                               c);
+    return mode_scan_call<scan_types_of<X, O>, Arch, damped_mode, &naive_damped_ema<Arch>>(p, c);
   }
 };
 

@@ -48,7 +48,7 @@ struct diagonal_ssm_operator {
     check_own_scan_options(check, options, own_scan_options::step);
     check_scan(check, p, options);
     check_scan_parameters(check, p, modes, 2);
-    return mode_scan_call<scan_compute_type<U, O>, Arch, complex_mode, &naive_diagonal_ssm<Arch>>(
+    return mode_scan_call<scan_types_of<U, O>, Arch, complex_mode, &naive_diagonal_ssm<Arch>>(
         p, check);
   }
 };

@@ -117,18 +117,35 @@ concept scan_gate_beside =
 template <class... X>
 using scan_compute_type = compute_type<std::remove_const_t<typename X::element_type>...>;
 
+template <class C, class... T>
+struct scan_types_from {
+  using type = scan_types<C, C>;
+};
+template <class C, class T, class... Same>
+  requires(sizeof(T) == 2 && (std::is_same_v<T, Same> && ...))
+struct scan_types_from<C, T, Same...> {
+  using type = scan_types<C, T>;
+};
+
+/// Calls whose tensors are all of one 16-bit type read and write them where they lie; in others
+/// such tensors go through blocks, since code for every mixture would be too much of it.
+template <class... X>
+using scan_types_of =
+    typename scan_types_from<scan_compute_type<X...>,
+                             std::remove_const_t<typename X::element_type>...>::type;
+
 /// The call of a form with a step, of what was checked.
-template <class C, class Arch, template <class, class> class Step,
+template <class Types, class Arch, template <class, class> class Step,
           void (*Naive)(const scan_problem&)>
 dispatch::call<Arch, scan_problem> scan_call(const scan_problem& p, contract<Arch>& c) {
-  return {p, p.inputs[0].memory, c.result(), scan_list<C, Arch, fixed_scan<C, Arch, Step>, Naive>};
+  return {p, p.inputs[0].memory, c.result(), scan_list<Arch, fixed_scan<Types, Arch, Step>, Naive>};
 }
 
 /// The same of a form with modes.
-template <class C, class Arch, template <class, class> class Mode,
+template <class Types, class Arch, template <class, class> class Mode,
           void (*Naive)(const scan_problem&)>
 dispatch::call<Arch, scan_problem> mode_scan_call(const scan_problem& p, contract<Arch>& c) {
-  return {p, p.inputs[0].memory, c.result(), scan_list<C, Arch, mode_scan<C, Arch, Mode>, Naive>};
+  return {p, p.inputs[0].memory, c.result(), scan_list<Arch, mode_scan<Types, Arch, Mode>, Naive>};
 }
 
 /// The forms of a call by how many tensors it has.

@@ -30,7 +30,7 @@ template <class Arch, class A, class B, class O>
 dispatch::call<Arch, scan_problem> bind_affine_scan(const A& gate, const B& b, const O& o,
                                                     const scan_options& options) {
   const auto& a = encoded_view(gate);
-  using C = scan_compute_type<std::remove_cvref_t<decltype(a)>, B, O>;
+  using types = scan_types_of<std::remove_cvref_t<decltype(a)>, B, O>;
   const gate_form form = gate_form_of(gate);
   const bool is_complex = options.monoid == scan_monoid::affine_complex;
   scan_problem p;
@@ -69,20 +69,20 @@ dispatch::call<Arch, scan_problem> bind_affine_scan(const A& gate, const B& b, c
   }
   constexpr auto naive = &naive_elementwise_scan<Arch>;
   if (is_complex) {
-    return scan_call<C, Arch, complex_step, naive>(p, c);
+    return scan_call<types, Arch, complex_step, naive>(p, c);
   }
   if constexpr (is_gate<A>) {
     if (!p.log_decay) {
-      return scan_call<C, Arch, affine_of<false>::step, naive>(p, c);
+      return scan_call<types, Arch, affine_of<false>::step, naive>(p, c);
     }
   }
-  return scan_call<C, Arch, affine_of<true>::step, naive>(p, c);
+  return scan_call<types, Arch, affine_of<true>::step, naive>(p, c);
 }
 
 template <class Arch, class X, class O>
 dispatch::call<Arch, scan_problem> bind_monoid_scan(const X& x, const O& o,
                                                     const scan_options& options) {
-  using C = scan_compute_type<X, O>;
+  using types = scan_types_of<X, O>;
   scan_problem p;
   p.monoid = options.monoid;
   p.packed = O::rank() == 2;
@@ -100,11 +100,11 @@ dispatch::call<Arch, scan_problem> bind_monoid_scan(const X& x, const O& o,
   constexpr auto naive = &naive_elementwise_scan<Arch>;
   switch (p.monoid) {
     case scan_monoid::log_sum_exp:
-      return scan_call<C, Arch, log_sum_exp_step, naive>(p, c);
+      return scan_call<types, Arch, log_sum_exp_step, naive>(p, c);
     case scan_monoid::max:
-      return scan_call<C, Arch, max_step, naive>(p, c);
+      return scan_call<types, Arch, max_step, naive>(p, c);
     default:
-      return scan_call<C, Arch, sum_step, naive>(p, c);
+      return scan_call<types, Arch, sum_step, naive>(p, c);
   }
 }
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <seqmix/core/workspace.hpp>
+#include <seqmix/ops/elementwise_scan/plan.hpp>
 #include <seqmix/ops/elementwise_scan/rows.hpp>
-#include <seqmix/simd/stream.hpp>
-#include <seqmix/simd/tile.hpp>
 
 // One engine for all scans over time. A form says what it does with a tile: some tokens of some
-// channels, whole registers of them, as rows in the compute type.
+// channels, whole registers of them, as rows in the compute type or in that of the tensors.
 //
+//     C, stored                    these types
 //     inputs, outputs              rows of a token
+//     pairs                        rows are parts of complex numbers, which may lie side by side
 //     planes(p)                    numbers of state of a channel, as rows of channels
 //     parameter_planes(p)          rows of what does not change over time
 //     load_parameters(p, c, n, rows, step)
@@ -21,109 +21,12 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
-template <class C>
-struct scan_tile {
-  std::array<const C*, scan_problem::most_inputs> in{};
-  std::array<std::int64_t, scan_problem::most_inputs> in_step{};
-  std::array<C*, 2> out{};
-  std::array<std::int64_t, 2> out_step{};
-  C* state = nullptr;  // [planes][plane_step]
-  const C* parameters = nullptr;
-  std::int64_t plane_step = 0;
-  std::int64_t tokens = 0;
-  std::int64_t channels = 0;  // a multiple of the lanes
-  std::int64_t ahead = 1;     // tokens from one that is read to one that is asked for
-  bool streams = false;       // outputs are large and whole cache lines: past the caches
-};
-
-/// How a scan is cut. A task takes one part of the channels of one sequence through its tokens;
-/// channels know nothing of each other, so that no cut moves bits.
-template <class C, class Arch, class Form>
-struct scan_plan {
-  static constexpr std::int64_t w = simd::lanes<C, Arch>;
-  static constexpr std::int64_t tensors = Form::inputs + Form::outputs;
-  static constexpr std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(C));
-
-  std::int64_t width;           // channels of a task
-  std::int64_t parts;           // tasks of one sequence and head
-  std::int64_t block_tokens;    // of a tile
-  std::int64_t block_channels;  // of a tile, at most
-  std::int64_t row_step;        // of a tile's rows in scratch
-  std::int64_t plane_step;
-  bool direct = true;  // every tensor holds rows of the compute type already
-  bool streams;        // outputs are too large to be read from a cache later
-  std::size_t worker_bytes;
-
-  scan_plan(const scan_problem& p, std::int64_t workers) noexcept {
-    bool over_time = false;
-    const auto look_at = [&](const auto& x) {
-      direct &= reads_in_place(x);
-      over_time |= x.strides[4] != 1 && (x.strides[2] == 1 || x.strides[2] == -1);
-    };
-    for (std::size_t i = 0; i < Form::inputs; ++i) {
-      look_at(p.inputs[i]);
-    }
-    for (std::size_t i = 0; i < Form::outputs; ++i) {
-      look_at(p.outputs[i]);
-    }
-    // A task's state stays in the first cache. Few sequences are cut into more parts, of whole
-    // cache lines.
-    const std::int64_t D = p.channels();
-    const std::int64_t rows = p.sequences * p.heads();
-    parts = (D + widest - 1) / widest;
-    if (rows > 0 && parts * rows % workers != 0 && parts * rows < 4 * workers) {
-      parts = (parts * rows + workers - 1) / workers * workers / rows;
-      parts = parts < 1 ? 1 : parts;
-      if (parts * rows % workers != 0) {
-        parts = workers;
-      }
-    }
-    // The channels of a head share some numbers of its state.
-    parts = p.head_states ? 1 : parts;
-    const std::int64_t unit = 2 * line;
-    width = parts == 0 ? 0 : ((D + parts - 1) / parts + unit - 1) / unit * unit;
-    parts = width == 0 ? 0 : (D + width - 1) / width;
-    plane_step = width + line;  // planes at distances of a page would share sets of the cache
-    streams = rows * p.tokens() * D * std::int64_t{sizeof(C)} > largest_cached;
-    // Tiles that are copied to scratch stay in the caches, and take long runs of memory: of time
-    // where it is contiguous, else of whole rows.
-    const std::int64_t most = over_time ? 32 : width;
-    block_channels = most < width ? most : width;
-    block_tokens = direct      ? 64
-                   : over_time ? 512
-                               : 4096 / (block_channels < 256 ? 256 : block_channels);
-    row_step = direct ? w : block_channels;
-    scratch_layout layout;
-    lay_out(p, layout);
-    worker_bytes = layout.bytes();
-  }
-
-  static constexpr std::int64_t widest = 1024;
-  static constexpr std::int64_t largest_cached = std::int64_t{8} << 20;  // bytes
-
-  template <class Pointer>
-  static bool reads_in_place(const erased_view<Pointer, 5>& x) noexcept {
-    return x.type == scalar_type_of<C> && x.strides[4] == 1;
-  }
-
-  struct scratch {
-    C* rows;
-    C* state;
-    C* parameters;
-  };
-  scratch lay_out(const scan_problem& p, scratch_layout& layout) const noexcept {
-    scratch s{};
-    s.rows = layout.take<C>(tensors * block_tokens * row_step);
-    s.state = layout.take<C>(Form::planes(p) * plane_step);
-    s.parameters = layout.take<C>(Form::parameter_planes(p) * plane_step);
-    return s;
-  }
-};
-
-template <class C, class Arch, class Form>
+template <class Arch, class Form>
 class scan_task {
  public:
-  using plan_type = scan_plan<C, Arch, Form>;
+  using C = typename Form::C;
+  using T = typename Form::stored;
+  using plan_type = scan_plan<Arch, Form>;
   static constexpr std::int64_t w = simd::lanes<C, Arch>;
 
   scan_task(const scan_problem& p, const plan_type& plan, std::int64_t index,
@@ -181,64 +84,94 @@ class scan_task {
             s_.reverse ? -x.strides[2] : x.strides[2], x.strides[4], tokens, channels};
   }
 
-  void run_tile(std::int64_t place, std::int64_t tokens, std::int64_t c, std::int64_t channels,
-                bool tail) noexcept {
-    scan_tile<C> tile;
-    C* rows = scratch_.rows;
-    const std::int64_t plane = plan_.block_tokens * plan_.row_step;
-    for (std::size_t i = 0; i < Form::inputs; ++i, rows += plane) {
-      const any_view<5>& x = p_.inputs[i];
-      const scan_block b = block_of(x, place, tokens, c, channels);
-      if (plan_type::reads_in_place(x) && !tail) {
-        tile.in[i] = static_cast<const C*>(x.data) + b.at;
-        tile.in_step[i] = b.token_step;
-      } else {
-        with_real_elements(x.data, x.type, [&](const auto* data) {
-          gather_rows<C, Arch>(data, b, rows, plan_.row_step);
-        });
-        tile.in[i] = rows;
-        tile.in_step[i] = plan_.row_step;
-      }
-    }
-    C* results = rows;
-    tile.streams = plan_.streams;
-    for (std::size_t i = 0; i < Form::outputs; ++i, rows += plane) {
-      const any_out<5>& o = p_.outputs[i];
-      const bool in_place = plan_type::reads_in_place(o) && !tail;
-      const scan_block b = block_of(o, place, tokens, c, channels);
-      tile.out[i] = in_place ? static_cast<C*>(o.data) + b.at : rows;
-      tile.out_step[i] = in_place ? b.token_step : plan_.row_step;
-      tile.streams = tile.streams && in_place && fills_lines(tile.out[i], b.token_step);
-    }
+  template <class Element>
+  scan_tile<C, Element> tile_at(std::int64_t tokens, std::int64_t c,
+                                std::int64_t channels) const noexcept {
+    scan_tile<C, Element> tile;
     tile.state = scratch_.state + c;
     tile.parameters = scratch_.parameters + c;
     tile.plane_step = plan_.plane_step;
     tile.tokens = tokens;
     tile.channels = (channels + w - 1) / w * w;
     tile.ahead = 1 + plan_type::widest / tile.channels / 2;
-    Form::run(p_, tile);
-    if constexpr (Form::outputs == 2 && std::is_same_v<C, float>) {
-      const auto& [re, im] = p_.outputs;
-      if (re.type == scalar_type::f32 && re.strides[4] == 2 && re.strides == im.strides &&
-          im.data == static_cast<float*>(re.data) + 1) {
-        scatter_pairs<Arch>(static_cast<float*>(re.data), block_of(re, place, tokens, c, channels),
-                            tile.out[0], tile.out[1], plan_.row_step);
-        return;
+    tile.streams = plan_.streams;
+    tile.paired = plan_.paired;
+    return tile;
+  }
+
+  void run_tile(std::int64_t place, std::int64_t tokens, std::int64_t c, std::int64_t channels,
+                bool tail) noexcept {
+    const auto block = [&](const auto& x) { return block_of(x, place, tokens, c, channels); };
+    if (plan_.direct && !tail) {
+      scan_tile<C, T> tile = tile_at<T>(tokens, c, channels);
+      for (std::size_t i = 0; i < Form::inputs; ++i) {
+        read_in_place(tile, i, block(p_.inputs[i]));
+      }
+      for (std::size_t i = 0; i < Form::outputs; ++i) {
+        write_in_place(tile, i, block(p_.outputs[i]));
+      }
+      Form::run(p_, tile);
+      return;
+    }
+    scan_tile<C> tile = tile_at<C>(tokens, c, channels);
+    tile.paired = false;
+    const auto in_place = [&](const auto& x) {
+      return !tail && x.type == scalar_type_of<C> && x.strides[4] == 1;
+    };
+    C* rows = scratch_.rows;
+    const std::int64_t plane = plan_.block_tokens * plan_.row_step;
+    for (std::size_t i = 0; i < Form::inputs; ++i, rows += plane) {
+      const any_view<5>& x = p_.inputs[i];
+      if (in_place(x)) {
+        read_in_place(tile, i, block(x));
+      } else {
+        with_real_elements(x.data, x.type, [&](const auto* data) {
+          gather_rows<C, Arch>(data, block(x), rows, plan_.row_step);
+        });
+        tile.in[i] = rows;
+        tile.in_step[i] = plan_.row_step;
       }
     }
+    C* results = rows;
+    for (std::size_t i = 0; i < Form::outputs; ++i, rows += plane) {
+      if (in_place(p_.outputs[i])) {
+        write_in_place(tile, i, block(p_.outputs[i]));
+      } else {
+        tile.out[i] = rows;
+        tile.out_step[i] = plan_.row_step;
+        tile.streams = false;
+      }
+    }
+    Form::run(p_, tile);
     for (std::size_t i = 0; i < Form::outputs; ++i, results += plane) {
       if (tile.out[i] == results) {
         const any_out<5>& o = p_.outputs[i];
-        const scan_block b = block_of(o, place, tokens, c, channels);
         with_real_elements(o.data, o.type, [&](auto* data) {
-          scatter_rows<C, Arch>(data, b, results, plan_.row_step);
+          scatter_rows<C, Arch>(data, block(o), results, plan_.row_step, plan_.streams);
         });
       }
     }
   }
 
-  static bool fills_lines(const C* row, std::int64_t step) noexcept {
-    return reinterpret_cast<std::uintptr_t>(row) % 64 == 0 && step % plan_type::line == 0;
+  template <class Element>
+  void read_in_place(scan_tile<C, Element>& tile, std::size_t i,
+                     const scan_block& b) const noexcept {
+    tile.in[i] = static_cast<const Element*>(p_.inputs[i].data) + b.at;
+    tile.in_step[i] = b.token_step;
+  }
+  template <class Element>
+  void write_in_place(scan_tile<C, Element>& tile, std::size_t i,
+                      const scan_block& b) const noexcept {
+    tile.out[i] = static_cast<Element*>(p_.outputs[i].data) + b.at;
+    tile.out_step[i] = b.token_step;
+    // The second of a pair is on the lines of the first.
+    tile.streams &= (tile.paired && i == 1) || fills_lines(tile.out[i], b.token_step);
+  }
+
+  template <class Element>
+  static bool fills_lines(const Element* row, std::int64_t step) noexcept {
+    return reinterpret_cast<std::uintptr_t>(row) % 64 == 0 &&
+           step * std::int64_t{sizeof(Element)} % 64 == 0;
   }
 
   void load_state() noexcept {

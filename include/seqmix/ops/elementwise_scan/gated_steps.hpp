@@ -15,19 +15,20 @@ template <bool Log>
 struct hgrn_of {
   template <class C, class Arch>
   struct step : plain_step<C, Arch> {
-    using V = simd::vec<C, Arch>;
     static constexpr int inputs = 2;
     static constexpr int width = 2;
 
-    SEQMIX_ALWAYS_INLINE static void apply(const scan_problem& p, V (&h)[1], const V (&in)[2],
-                                           const V*, V (&out)[1]) noexcept {
+    template <class W>
+    SEQMIX_ALWAYS_INLINE static void apply(const scan_problem& p, W (&h)[1], const W (&in)[2],
+                                           const W*, W (&out)[1]) noexcept {
       if constexpr (Log) {
-        const log_decay<C, Arch> decay(in[1]);
-        h[0] = decay.apply(h[0], p.flag ? decay.complement() * in[0] : in[0]);
+        const log_decay<W> decay(in[1]);
+        const W half = simd::all<W>(0.5);
+        h[0] = decay.apply(h[0], (p.flag ? decay.half_complement() : half) * in[0]);
       } else {
-        const V zero(C(0));
-        const V kept = xsimd::select(in[1] == zero, zero, h[0]);
-        const V x = p.flag ? simd::fnma(in[1], in[0], in[0]) : in[0];
+        const W zero = simd::all<W>(0);
+        const W kept = select(in[1] == zero, zero, h[0]);
+        const W x = p.flag ? simd::fnma(in[1], in[0], in[0]) : in[0];
         h[0] = simd::fma(in[1], kept, x);
       }
       out[0] = h[0];
@@ -38,7 +39,6 @@ struct hgrn_of {
 /// h = a h + sqrt(1 - a^2) i x with log a = -rate r; inputs are x and what i and r are sigmoids of.
 template <class C, class Arch>
 struct rg_lru_step : plain_step<C, Arch> {
-  using V = simd::vec<C, Arch>;
   static constexpr int inputs = 3;
   static constexpr int parameters = 1;
   static constexpr int width = 2;
@@ -46,13 +46,14 @@ struct rg_lru_step : plain_step<C, Arch> {
   static double parameter(const scan_problem& p, std::int64_t, double lambda) noexcept {
     return p.numbers[0] * (lambda > 40 ? lambda : std::log1p(std::exp(lambda)));
   }
-  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&h)[1], const V (&in)[3],
-                                         const V* row, V (&out)[1]) noexcept {
-    const V rate = row[0] * simd::logistic<C, Arch>(in[2]);
-    const log_decay<C, Arch> decay(V(C(0)) - rate);
+  template <class W>
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, W (&h)[1], const W (&in)[3],
+                                         const W* row, W (&out)[1]) noexcept {
+    const W rate = row[0] * logistic(in[2]);
+    const log_decay<W> decay(simd::all<W>(0) - rate);
     // 1 - a^2 = (1 - a) (1 + a), without the cancellation of squares near 1.
-    const V share = xsimd::sqrt(decay.complement() * (V(C(1)) + decay.factor));
-    h[0] = decay.apply(h[0], share * simd::logistic<C, Arch>(in[1]) * in[0]);
+    const W half_share = sqrt(decay.half_complement() * (simd::all<W>(0.5) + decay.half_factor()));
+    h[0] = decay.apply(h[0], half_share * logistic(in[1]) * in[0]);
     out[0] = h[0];
   }
 };
@@ -60,17 +61,17 @@ struct rg_lru_step : plain_step<C, Arch> {
 /// h = (1 - z) h + z x; inputs are what z is a sigmoid of, and candidates.
 template <class C, class Arch>
 struct min_gru_step : plain_step<C, Arch> {
-  using V = simd::vec<C, Arch>;
   static constexpr int inputs = 2;
   static constexpr int width = 2;
 
-  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem& p, V (&h)[1], const V (&in)[2],
-                                         const V*, V (&out)[1]) noexcept {
-    const V z = simd::logistic<C, Arch>(in[0]);
-    V x = in[1];
+  template <class W>
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem& p, W (&h)[1], const W (&in)[2],
+                                         const W*, W (&out)[1]) noexcept {
+    const W z = logistic(in[0]);
+    W x = in[1];
     if (p.flag) {
-      const V positive = x + V(C(0.5));
-      x = xsimd::select(x < V(C(0)), simd::logistic<C, Arch>(x), positive);
+      const W positive = x + simd::all<W>(0.5);
+      x = select(x < simd::all<W>(0), logistic(x), positive);
     }
     h[0] = simd::fma(z, x, simd::fnma(z, h[0], h[0]));
     out[0] = h[0];
@@ -78,49 +79,50 @@ struct min_gru_step : plain_step<C, Arch> {
 };
 
 /// Sums of e^(x - m) v and e^(x - m) over tokens, against their largest exponent m.
-template <class C, class Arch>
+template <class W>
 struct softmax_sums {
-  using V = simd::vec<C, Arch>;
-  V m;
-  V weights;
-  V values;
+  using C = simd::element<W>;
+  W m;
+  W weights;
+  W values;
 
   /// A token joins. Of one with x = -infinity v may be anything.
-  SEQMIX_ALWAYS_INLINE void join(V x, V v) noexcept {
-    const V zero(C(0));
-    const V one(C(1));
-    const auto hidden = x == V(-std::numeric_limits<C>::infinity());
-    const V weight = smaller_weight<C, Arch>(m, x);
+  SEQMIX_ALWAYS_INLINE void join(W x, W v) noexcept {
+    const W zero = simd::all<W>(0);
+    const W one = simd::all<W>(1);
+    const auto hidden = x == simd::all<W>(-std::numeric_limits<C>::infinity());
+    const W weight = smaller_weight(m, x);
     const auto grows = x > m;
-    const V keep = xsimd::select(grows, weight, one);
-    const V take = xsimd::select(hidden, zero, xsimd::select(grows, one, weight));
+    const W keep = select(grows, weight, one);
+    const W take = select(hidden, zero, select(grows, one, weight));
     weights = simd::fma(weights, keep, take);
-    values = simd::fma(take, xsimd::select(hidden, zero, v), values * keep);
+    values = simd::fma(take, select(hidden, zero, v), values * keep);
     m = larger(m, x);
   }
   /// The mean; 0 of no token.
-  SEQMIX_ALWAYS_INLINE V mean() const noexcept {
-    const V zero(C(0));
-    return xsimd::select(weights == zero, zero, values / weights);
+  SEQMIX_ALWAYS_INLINE W mean() const noexcept {
+    const W zero = simd::all<W>(0);
+    return select(weights == zero, zero, values / weights);
   }
 };
 
 /// Sums and their exponent are the state (values, weights, m); inputs are k and v, parameters w, u.
 template <class C, class Arch>
 struct rwkv4_step : plain_step<C, Arch> {
-  using V = simd::vec<C, Arch>;
   static constexpr int inputs = 2;
   static constexpr int states = 3;
   static constexpr int parameters = 2;
-  static constexpr int width = 1;
+  static constexpr int width = 2;
 
-  SEQMIX_ALWAYS_INLINE static void open(V (&h)[3], bool given) noexcept {
-    h[2] = given ? h[2] : V(-std::numeric_limits<C>::infinity());
+  template <class W>
+  SEQMIX_ALWAYS_INLINE static void open(W (&h)[3], bool given) noexcept {
+    h[2] = given ? h[2] : simd::all<W>(-std::numeric_limits<C>::infinity());
   }
-  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&h)[3], const V (&in)[2],
-                                         const V* row, V (&out)[1]) noexcept {
-    softmax_sums<C, Arch> sums{h[2], h[1], h[0]};
-    softmax_sums<C, Arch> seen = sums;
+  template <class W>
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, W (&h)[3], const W (&in)[2],
+                                         const W* row, W (&out)[1]) noexcept {
+    softmax_sums<W> sums{h[2], h[1], h[0]};
+    softmax_sums<W> seen = sums;
     seen.join(row[1] + in[0], in[1]);
     out[0] = seen.mean();
     sums.m = sums.m + row[0];
@@ -134,17 +136,18 @@ struct rwkv4_step : plain_step<C, Arch> {
 /// The state is (m, weights, values); inputs are scores and values.
 template <class C, class Arch>
 struct prefix_softmax_step : plain_step<C, Arch> {
-  using V = simd::vec<C, Arch>;
   static constexpr int inputs = 2;
   static constexpr int states = 3;
   static constexpr int width = 2;
 
-  SEQMIX_ALWAYS_INLINE static void open(V (&h)[3], bool given) noexcept {
-    h[0] = given ? h[0] : V(-std::numeric_limits<C>::infinity());
+  template <class W>
+  SEQMIX_ALWAYS_INLINE static void open(W (&h)[3], bool given) noexcept {
+    h[0] = given ? h[0] : simd::all<W>(-std::numeric_limits<C>::infinity());
   }
-  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&h)[3], const V (&in)[2], const V*,
-                                         V (&out)[1]) noexcept {
-    softmax_sums<C, Arch> sums{h[0], h[1], h[2]};
+  template <class W>
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, W (&h)[3], const W (&in)[2], const W*,
+                                         W (&out)[1]) noexcept {
+    softmax_sums<W> sums{h[0], h[1], h[2]};
     sums.join(in[0], in[1]);
     out[0] = sums.mean();
     h[0] = sums.m;
@@ -156,12 +159,12 @@ struct prefix_softmax_step : plain_step<C, Arch> {
 /// x_(t-1) is the state; inputs are x, parameters its share.
 template <class C, class Arch>
 struct token_shift_step : plain_step<C, Arch> {
-  using V = simd::vec<C, Arch>;
   static constexpr int inputs = 1;
   static constexpr int parameters = 1;
 
-  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&h)[1], const V (&in)[1],
-                                         const V* row, V (&out)[1]) noexcept {
+  template <class W>
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, W (&h)[1], const W (&in)[1],
+                                         const W* row, W (&out)[1]) noexcept {
     out[0] = simd::fma(row[0], h[0] - in[0], in[0]);
     h[0] = in[0];
   }
@@ -170,11 +173,11 @@ struct token_shift_step : plain_step<C, Arch> {
 /// A sum of four tensors; there is no state.
 template <class C, class Arch>
 struct sum_of_four_step : plain_step<C, Arch> {
-  using V = simd::vec<C, Arch>;
   static constexpr int inputs = 4;
 
-  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, V (&)[1], const V (&in)[4], const V*,
-                                         V (&out)[1]) noexcept {
+  template <class W>
+  SEQMIX_ALWAYS_INLINE static void apply(const scan_problem&, W (&)[1], const W (&in)[4], const W*,
+                                         W (&out)[1]) noexcept {
     out[0] = (in[0] + in[1]) + (in[2] + in[3]);
   }
 };

@@ -28,13 +28,16 @@ double scan_parameter_at(const any_view<3>& x, std::int64_t d, std::int64_t n = 
   return value;
 }
 
-template <class C, class Arch, template <class, class> class Mode>
+template <class Types, class Arch, template <class, class> class Mode>
 struct mode_scan {
+  using C = typename Types::compute;
+  using stored = typename Types::stored;
   using V = simd::vec<C, Arch>;
   using mode = Mode<C, Arch>;
   static constexpr std::int64_t w = simd::lanes<C, Arch>;
   static constexpr std::size_t inputs = 1;
   static constexpr std::size_t outputs = 1;
+  static constexpr bool pairs = false;
   /// Tokens whose sums are in registers at a time.
   static constexpr int together = simd::register_count<Arch> >= 32 ? 8 : 4;
 
@@ -65,7 +68,8 @@ struct mode_scan {
   static void open(const scan_problem&, bool, C*, std::int64_t) noexcept {}
   static void close(const scan_problem&, C*, std::int64_t) noexcept {}
 
-  static void run(const scan_problem& p, const scan_tile<C>& x) noexcept {
+  template <class T>
+  static void run(const scan_problem& p, const scan_tile<C, T>& x) noexcept {
     for (std::int64_t c = 0; c < x.channels; c += w) {
       std::int64_t t = 0;
       for (; t + together <= x.tokens; t += together) {
@@ -78,14 +82,14 @@ struct mode_scan {
   }
 
  private:
-  template <int Tokens>
-  SEQMIX_ALWAYS_INLINE static void run_tokens(const scan_problem& p, const scan_tile<C>& x,
+  template <int Tokens, class T>
+  SEQMIX_ALWAYS_INLINE static void run_tokens(const scan_problem& p, const scan_tile<C, T>& x,
                                               std::int64_t t, std::int64_t c) noexcept {
     const C* skip = x.parameters + modes(p) * mode::parameters * x.plane_step + c;
     V u[Tokens];
     V y[Tokens];
     simd::unroll<Tokens>([&](auto i) __attribute__((always_inline)) {
-      u[i] = V::load_unaligned(x.in[0] + (t + i) * x.in_step[0] + c);
+      u[i] = simd::load<C, Arch>(x.in[0] + (t + i) * x.in_step[0] + c);
       y[i] = V::load_aligned(skip) * u[i];
     });
     for (std::int64_t n = 0; n < modes(p); ++n) {
@@ -106,7 +110,7 @@ struct mode_scan {
       });
     }
     simd::unroll<Tokens>([&](auto i) __attribute__((always_inline)) {
-      y[i].store_unaligned(x.out[0] + (t + i) * x.out_step[0] + c);
+      simd::store<C, Arch>(y[i], x.out[0] + (t + i) * x.out_step[0] + c);
     });
   }
 };

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <seqmix/ops/elementwise_scan/problem.hpp>
-#include <seqmix/simd/load.hpp>
+#include <seqmix/simd/stream.hpp>
 #include <seqmix/simd/transpose.hpp>
 
 // Blocks of tokens and channels between the caller's tensors and rows in the compute type. Only
@@ -21,30 +21,103 @@ struct scan_block {
   std::int64_t channels;
 };
 
-/// Asks for the lines of the next four channels: each is a stream of its own, too short for the
-/// hardware to see.
-template <class T>
-SEQMIX_ALWAYS_INLINE void prefetch_channels(const T* from, std::int64_t channel_step,
-                                            std::int64_t t) noexcept {
-  for (std::int64_t i = 4; t % 16 == 0 && i < 8; ++i) {
-    __builtin_prefetch(from + i * channel_step);
+/// A block whose tokens are neighbours in memory, from its lowest place up. Of a reverse scan's
+/// block the last row is the lowest.
+template <class T, class C>
+struct time_block {
+  T* lowest;
+  C* row;  // of the lowest token
+  std::int64_t row_step;
+
+  time_block(T* data, const scan_block& b, C* rows, std::int64_t step) noexcept
+      : lowest(data + b.at), row(rows), row_step(step) {
+    if (b.token_step < 0) {
+      lowest -= b.tokens - 1;
+      row += (b.tokens - 1) * step;
+      row_step = -step;
+    }
+  }
+  static bool fits(const scan_block& b) noexcept {
+    return b.channel_step != 1 && (b.token_step == 1 || b.token_step == -1);
+  }
+};
+
+/// Such a block to rows, square by square. A square's channels go through all their tokens before
+/// the next, so that lines of the caches are used up while they are there.
+template <class C, class Arch, class T>
+void gather_time(const time_block<const T, C>& x, const scan_block& b) noexcept {
+  constexpr std::int64_t w = simd::lanes<C, Arch>;
+  using V = simd::vec<C, Arch>;
+  for (std::int64_t c = 0; c < b.channels; c += w) {
+    const std::int64_t n = b.channels - c < w ? b.channels - c : w;
+    const T* from = x.lowest + c * b.channel_step;
+    C* to = x.row + c;
+    std::int64_t t = 0;
+    for (; t + w <= b.tokens; t += w) {
+      V square[w];
+      simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+        square[i] = i < n ? simd::load<C, Arch>(from + i * b.channel_step + t) : V(C(0));
+      });
+      simd::transpose<C, Arch>(square);
+      simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+        square[i].store_aligned(to + (t + i) * x.row_step);
+      });
+    }
+    for (; t < b.tokens; ++t) {
+      for (std::int64_t i = 0; i < w; ++i) {
+        to[t * x.row_step + i] = i < n ? widen<C>(from[i * b.channel_step + t]) : C(0);
+      }
+    }
   }
 }
 
-/// Calls `four(c, t)` for 4 x 4 channels and tokens, `one(c, t)` for what is left: all channels of
-/// a block whose tokens are neighbours in memory.
-template <class Four, class One>
-SEQMIX_ALWAYS_INLINE void over_4x4(const scan_block& b, Four&& four, One&& one) noexcept {
-  const std::int64_t channels = b.channels / 4 * 4;
-  const std::int64_t tokens = b.tokens / 4 * 4;
-  for (std::int64_t c = 0; c < channels; c += 4) {
-    for (std::int64_t t = 0; t < tokens; t += 4) {
-      four(c, t);
+/// The counterpart. Whole lines may go past the caches.
+template <class C, class Arch, class T>
+void scatter_time(const time_block<T, const C>& x, const scan_block& b, bool streams) noexcept {
+  constexpr std::int64_t w = simd::lanes<C, Arch>;
+  constexpr std::int64_t line = 64 / std::int64_t{sizeof(T)};
+  using V = simd::vec<C, Arch>;
+  const auto square_at = [&](std::int64_t c, std::int64_t t, V(&square)[w])
+                             __attribute__((always_inline)) {
+                               simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+                                 square[i] = V::load_aligned(x.row + (t + i) * x.row_step + c);
+                               });
+                               simd::transpose<C, Arch>(square);
+                             };
+  const bool whole_lines = streams && line % w == 0 &&
+                           reinterpret_cast<std::uintptr_t>(x.lowest) % 64 == 0 &&
+                           b.channel_step % line == 0;
+  for (std::int64_t c = 0; c < b.channels; c += w) {
+    const std::int64_t n = b.channels - c < w ? b.channels - c : w;
+    T* to = x.lowest + c * b.channel_step;
+    std::int64_t t = 0;
+    for (; whole_lines && n == w && t + line <= b.tokens; t += line) {
+      alignas(64) C turned[w][line];
+      for (std::int64_t k = 0; k < line; k += w) {
+        V square[w];
+        square_at(c, t + k, square);
+        simd::unroll<w>(
+            [&](auto i) __attribute__((always_inline)) { square[i].store_aligned(turned[i] + k); });
+      }
+      for (std::int64_t i = 0; i < w; ++i) {
+        for (std::int64_t k = 0; k < line; k += w) {
+          simd::stream<C, Arch>(V::load_aligned(turned[i] + k), to + i * b.channel_step + t + k);
+        }
+      }
     }
-  }
-  for (std::int64_t c = 0; c < b.channels; ++c) {
-    for (std::int64_t t = c < channels ? tokens : 0; t < b.tokens; ++t) {
-      one(c, t);
+    for (; t + w <= b.tokens; t += w) {
+      V square[w];
+      square_at(c, t, square);
+      simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+        if (i < n) {
+          simd::store<C, Arch>(square[i], to + i * b.channel_step + t);
+        }
+      });
+    }
+    for (; t < b.tokens; ++t) {
+      for (std::int64_t i = 0; i < n; ++i) {
+        to[i * b.channel_step + t] = narrow<T>(x.row[t * x.row_step + c + i]);
+      }
     }
   }
 }
@@ -52,46 +125,11 @@ SEQMIX_ALWAYS_INLINE void over_4x4(const scan_block& b, Four&& four, One&& one) 
 /// Rows of `step` elements of a block; whole registers are written, zeros behind the last channel.
 template <class C, class Arch, class T>
 void gather_rows(const T* data, const scan_block& b, C* rows, std::int64_t step) noexcept {
+  if (time_block<const T, C>::fits(b)) {
+    return gather_time<C, Arch>(time_block<const T, C>(data, b, rows, step), b);
+  }
   constexpr std::int64_t w = simd::lanes<C, Arch>;
   const T* from = data + b.at;
-  if constexpr (std::is_same_v<T, float> && std::is_same_v<C, float>) {
-    if (b.channel_step != 1 && (b.token_step == 1 || b.token_step == -1)) {
-      // A reverse scan's rows are filled from the last.
-      const bool down = b.token_step < 0;
-      const T* lowest = down ? from - (b.tokens - 1) : from;
-      C* first = down ? rows + (b.tokens - 1) * step : rows;
-      const std::int64_t row_step = down ? -step : step;
-      over_4x4(
-          b,
-          [&](std::int64_t c, std::int64_t t) __attribute__((always_inline)) {
-            prefetch_channels(lowest + c * b.channel_step + t, b.channel_step, t);
-            simd::transpose_4x4(lowest + c * b.channel_step + t, b.channel_step,
-                                first + t * row_step + c, row_step);
-          },
-          [&](std::int64_t c, std::int64_t t) __attribute__((always_inline)) {
-            first[t * row_step + c] = lowest[c * b.channel_step + t];
-          });
-      for (std::int64_t t = 0; t < b.tokens; ++t) {
-        for (std::int64_t c = b.channels; c % w != 0; ++c) {
-          rows[t * step + c] = C(0);
-        }
-      }
-      return;
-    }
-    if (b.channel_step == 2) {  // a part of complex numbers
-      for (std::int64_t t = 0; t < b.tokens; ++t) {
-        std::int64_t c = 0;
-        for (; c + 4 <= b.channels; c += 4) {
-          __builtin_prefetch(from + (t + b.tokens) * b.token_step + 2 * c);
-          simd::unzip_4(from + t * b.token_step + 2 * c, rows + t * step + c);
-        }
-        for (; c % w != 0 || c < b.channels; ++c) {
-          rows[t * step + c] = c < b.channels ? from[t * b.token_step + 2 * c] : C(0);
-        }
-      }
-      return;
-    }
-  }
   const std::int64_t whole = b.channel_step == 1 ? b.channels / w * w : 0;
   for (std::int64_t t = 0; t < b.tokens; ++t) {
     for (std::int64_t c = 0; c < whole; c += w) {
@@ -107,29 +145,14 @@ void gather_rows(const T* data, const scan_block& b, C* rows, std::int64_t step)
 
 /// The counterpart: the block's channels of rows into the tensor.
 template <class C, class Arch, class T>
-void scatter_rows(T* data, const scan_block& b, const C* rows, std::int64_t step) noexcept {
-  using V = simd::vec<C, Arch>;
-  T* to = data + b.at;
-  if constexpr (std::is_same_v<T, float> && std::is_same_v<C, float>) {
-    if (b.channel_step != 1 && (b.token_step == 1 || b.token_step == -1)) {
-      const bool down = b.token_step < 0;
-      T* lowest = down ? to - (b.tokens - 1) : to;
-      const C* first = down ? rows + (b.tokens - 1) * step : rows;
-      const std::int64_t row_step = down ? -step : step;
-      over_4x4(
-          b,
-          [&](std::int64_t c, std::int64_t t) __attribute__((always_inline)) {
-            prefetch_channels(lowest + c * b.channel_step + t, b.channel_step, t);
-            simd::transpose_4x4(first + t * row_step + c, row_step, lowest + c * b.channel_step + t,
-                                b.channel_step);
-          },
-          [&](std::int64_t c, std::int64_t t) __attribute__((always_inline)) {
-            lowest[c * b.channel_step + t] = first[t * row_step + c];
-          });
-      return;
-    }
+void scatter_rows(T* data, const scan_block& b, const C* rows, std::int64_t step,
+                  bool streams) noexcept {
+  if (time_block<T, const C>::fits(b)) {
+    return scatter_time<C, Arch>(time_block<T, const C>(data, b, rows, step), b, streams);
   }
+  using V = simd::vec<C, Arch>;
   constexpr std::int64_t w = simd::lanes<C, Arch>;
+  T* to = data + b.at;
   const std::int64_t whole = b.channel_step == 1 ? b.channels / w * w : 0;
   for (std::int64_t t = 0; t < b.tokens; ++t) {
     for (std::int64_t c = 0; c < whole; c += w) {
@@ -139,24 +162,6 @@ void scatter_rows(T* data, const scan_block& b, const C* rows, std::int64_t step
     for (std::int64_t c = whole; c < b.channels; c += w) {
       simd::store_strided<C, Arch>(V::load_aligned(rows + t * step + c), to + t * b.token_step,
                                    b.channel_step, c, b.channels);
-    }
-  }
-}
-
-/// Both parts of complex numbers that lie side by side.
-template <class Arch>
-void scatter_pairs(float* data, const scan_block& b, const float* first, const float* second,
-                   std::int64_t step) noexcept {
-  for (std::int64_t t = 0; t < b.tokens; ++t) {
-    float* to = data + b.at + t * b.token_step;
-    std::int64_t c = 0;
-    for (; c + 4 <= b.channels; c += 4) {
-      __builtin_prefetch(to + b.tokens * b.token_step + 2 * c, 1);
-      simd::zip_4(first + t * step + c, second + t * step + c, to + 2 * c);
-    }
-    for (; c < b.channels; ++c) {
-      to[2 * c] = first[t * step + c];
-      to[2 * c + 1] = second[t * step + c];
     }
   }
 }

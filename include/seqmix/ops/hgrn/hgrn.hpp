@@ -18,7 +18,7 @@ struct hgrn_operator {
   template <class Arch, class X, class G, class O>
   static auto bind(const scan_options& options, const X& x, const G& g, const O& o) {
     const auto& gates = encoded_view(g);
-    using C = scan_compute_type<X, std::remove_cvref_t<decltype(gates)>, O>;
+    using types = scan_types_of<X, std::remove_cvref_t<decltype(gates)>, O>;
     const gate_encoding encoding = gate_form_of(g).encoding;
     scan_problem p = scan_into(o);
     add_scan_input(p, 0, "x", x);
@@ -32,10 +32,10 @@ struct hgrn_operator {
     check_scan(c, p, options);
     if constexpr (is_gate<G>) {
       if (!p.log_decay) {
-        return scan_call<C, Arch, hgrn_of<false>::step, &naive_hgrn<Arch>>(p, c);
+        return scan_call<types, Arch, hgrn_of<false>::step, &naive_hgrn<Arch>>(p, c);
       }
     }
-    return scan_call<C, Arch, hgrn_of<true>::step, &naive_hgrn<Arch>>(p, c);
+    return scan_call<types, Arch, hgrn_of<true>::step, &naive_hgrn<Arch>>(p, c);
   }
 };
 

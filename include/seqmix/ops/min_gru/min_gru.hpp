@@ -27,7 +27,7 @@ struct min_gru_operator {
               "linear or log", "another value");
     check_own_scan_options(c, options, own_scan_options::candidates);
     check_scan(c, p, options);
-    return scan_call<scan_compute_type<K, X, O>, Arch, min_gru_step, &naive_min_gru<Arch>>(p, c);
+    return scan_call<scan_types_of<K, X, O>, Arch, min_gru_step, &naive_min_gru<Arch>>(p, c);
   }
 };
 

@@ -50,7 +50,7 @@ struct prefix_softmax_scan_operator {
     contract<Arch> c{name};
     check_own_scan_options(c, options, own_scan_options::none);
     check_scan(c, p, options);
-    return scan_call<scan_compute_type<S, V, O>, Arch, prefix_softmax_step,
+    return scan_call<scan_types_of<S, V, O>, Arch, prefix_softmax_step,
                      &naive_prefix_softmax_scan<Arch>>(p, c);
   }
 };

@@ -32,7 +32,7 @@ struct rg_lru_operator {
     check_own_scan_options(c, options, own_scan_options::sharpness);
     check_scan(c, p, options);
     check_scan_parameters(c, p, 1, 1);
-    return scan_call<scan_compute_type<X, I, R, O>, Arch, rg_lru_step, &naive_rg_lru<Arch>>(p, c);
+    return scan_call<scan_types_of<X, I, R, O>, Arch, rg_lru_step, &naive_rg_lru<Arch>>(p, c);
   }
 };
 

@@ -29,7 +29,7 @@ struct rwkv4_operator {
     check_own_scan_options(c, options, own_scan_options::none);
     check_scan(c, p, options);
     check_scan_parameters(c, p, 1, 1);
-    return scan_call<scan_compute_type<K, V, O>, Arch, rwkv4_step, &naive_rwkv4<Arch>>(p, c);
+    return scan_call<scan_types_of<K, V, O>, Arch, rwkv4_step, &naive_rwkv4<Arch>>(p, c);
   }
 };
 

@@ -24,8 +24,7 @@ struct token_shift_operator {
     check_own_scan_options(c, options, own_scan_options::none);
     check_scan(c, p, options);
     check_scan_parameters(c, p, 1, 1);
-    return scan_call<scan_compute_type<X, O>, Arch, token_shift_step, &naive_token_shift<Arch>>(p,
-                                                                                                c);
+    return scan_call<scan_types_of<X, O>, Arch, token_shift_step, &naive_token_shift<Arch>>(p, c);
   }
 };
 
