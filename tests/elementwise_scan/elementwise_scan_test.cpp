@@ -406,7 +406,7 @@ TEST_CASE("maps run over two axes of time, in either order", "[elementwise_scan]
 }
 
 TEST_CASE("offsets of scans have 64 bits", "[elementwise_scan]") {
-  constexpr std::int64_t step = (std::int64_t{1} << 31) + 12346;
+  constexpr std::int64_t step = (std::int64_t{1} << 31) + 12345;
   sparse_memory memory(static_cast<std::size_t>(2 * step + 64) * sizeof(float));
   if (memory.data() == nullptr) {
     WARN("no sparse memory here");

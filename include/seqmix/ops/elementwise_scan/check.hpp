@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <seqmix/common/carried_states.hpp>
+#include <seqmix/core/overlap.hpp>
 #include <seqmix/ops/elementwise_scan/problem.hpp>
 #include <utility>
 
@@ -51,6 +54,25 @@ void check_scan_states(contract<Tag>& c, const scan_problem& p) {
                        });
 }
 
+/// Whether two tensors are the parts of complex numbers that share no memory, side by side or not.
+template <class Tag>
+bool are_parts_of_one(const any_out<5>& re, const any_out<5>& im) noexcept {
+  const auto distance =
+      reinterpret_cast<std::intptr_t>(im.data) - reinterpret_cast<std::intptr_t>(re.data);
+  const auto size = static_cast<std::intptr_t>(size_of(re.type));
+  if (re.type != im.type || re.strides != im.strides || size == 0 || distance % size != 0) {
+    return false;
+  }
+  any_out<6> both;
+  both.data = re.data;
+  both.type = re.type;
+  std::copy_n(re.extents.begin(), 5, both.extents.begin());
+  std::copy_n(re.strides.begin(), 5, both.strides.begin());
+  both.extents[5] = 2;
+  both.strides[5] = distance / size;
+  return !overlaps_itself(both);
+}
+
 /// Checks what all scans have in common, and completes the descriptor with it.
 template <class Tag>
 void check_scan(contract<Tag>& c, scan_problem& p, const scan_options& options) {
@@ -77,7 +99,9 @@ void check_scan(contract<Tag>& c, scan_problem& p, const scan_options& options) 
     }
   });
   c.no_self_overlap("o", p.outputs[0]);
-  c.no_overlap("o", p.outputs[0], "o", p.outputs[1]);
+  if (!are_parts_of_one<Tag>(p.outputs[0], p.outputs[1])) {
+    c.no_overlap("o", p.outputs[0], "o", p.outputs[1]);
+  }
   c.require(p.direction == scan_direction::forward || p.direction == scan_direction::reverse,
             "options.direction", "forward or reverse", "another value");
   if (p.packed) {
