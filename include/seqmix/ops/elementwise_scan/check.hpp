@@ -77,6 +77,7 @@ bool are_parts_of_one(const any_out<5>& re, const any_out<5>& im) noexcept {
 template <class Tag>
 void check_scan(contract<Tag>& c, scan_problem& p, const scan_options& options) {
   p.exclusive = options.exclusive;
+  p.accumulate = options.accumulate;
   p.initial_state = options.initial_state;
   p.final_state = options.final_state;
   p.initial_slots = options.initial_slots;

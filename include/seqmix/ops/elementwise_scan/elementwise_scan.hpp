@@ -139,7 +139,7 @@ struct elementwise_scan_forms {
 /// o_t = h_t, or h_(t-1) where `options.exclusive`. h before the first token is
 /// `options.initial_state` [N, D, 1] (complex [N, D, 2]), else 0, or -infinity of log_sum_exp and
 /// max; `options.final_state` takes the last. Both may be one memory. Reverse scans run from the
-/// last token.
+/// last token. `options.accumulate` adds outputs to what o holds: `bidirectional` takes all scans.
 ///
 /// A plain view `a` holds logarithms: the factor is e^a, 0 for -infinity. `linear_gate(a)` holds
 /// the factors themselves, of either sign; complex ones are given so. Where a factor is exactly 0

@@ -134,7 +134,7 @@ class scan_task {
     }
     C* results = rows;
     for (std::size_t i = 0; i < Form::outputs; ++i, rows += plane) {
-      if (in_place(p_.outputs[i])) {
+      if (!p_.accumulate && in_place(p_.outputs[i])) {
         write_in_place(tile, i, block(p_.outputs[i]));
       } else {
         tile.out[i] = rows;
@@ -147,7 +147,12 @@ class scan_task {
       if (tile.out[i] == results) {
         const any_out<5>& o = p_.outputs[i];
         with_real_elements(o.data, o.type, [&](auto* data) {
-          scatter_rows<C, Arch>(data, block(o), results, plan_.row_step, plan_.streams);
+          const scan_block b = block(o);
+          if (p_.accumulate) {
+            scatter_rows<C, Arch, true>(data, b, results, plan_.row_step, false);
+          } else {
+            scatter_rows<C, Arch, false>(data, b, results, plan_.row_step, plan_.streams);
+          }
         });
       }
     }

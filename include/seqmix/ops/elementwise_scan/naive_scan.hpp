@@ -40,8 +40,9 @@ struct naive_scan_token {
   void out(double value, std::size_t i = 0) const {
     const any_out<5>& o = p.outputs[i];
     with_real_elements(o.data, o.type, [&]<class T>(T* data) {
-      data[scan_row_at(o, p.inner_tokens(), batch, place, head) + channel * o.strides[4]] =
-          narrow<T>(value);
+      T& element =
+          data[scan_row_at(o, p.inner_tokens(), batch, place, head) + channel * o.strides[4]];
+      element = narrow<T>(p.accumulate ? widen<double>(element) + value : value);
     });
   }
 };

@@ -34,8 +34,9 @@ struct scan_options {
   bool tied = true;                                ///< `hgrn` only: x is weighed by 1 - e^g
   double sharpness = 8;                            ///< `rg_lru` only: c
   min_gru_form candidates = min_gru_form::linear;  ///< `min_gru` only
-  any_view<1> skip{};  ///< `diagonal_ssm` only: [D], the input's own weight; zeros when absent
-  any_view<1> step{};  ///< `diagonal_ssm` only: [D], steps of a continuous system
+  any_view<1> skip{};       ///< `diagonal_ssm` only: [D], the input's own weight; zeros when absent
+  any_view<1> step{};       ///< `diagonal_ssm` only: [D], steps of a continuous system
+  bool accumulate = false;  ///< outputs are added to what o holds, and rounded to its type
 };
 
 SEQMIX_END_NAMESPACE

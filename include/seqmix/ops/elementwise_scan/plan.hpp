@@ -73,6 +73,8 @@ struct scan_plan {
       paired = holds_pairs(p);
       direct |= paired;
     }
+    // What is added to goes through blocks: the loops over rows are free of it.
+    direct &= !p.accumulate;
     // A task's state stays in the first cache, and so do the lines that a task over contiguous time
     // has in work: they lie at distances that share sets of it. Few sequences are cut into more
     // parts, of whole cache lines.

@@ -25,6 +25,7 @@ struct scan_problem {
   bool exclusive = false;
   bool log_decay = false;           // decays are given as logarithms
   bool flag = false;                // a choice of the form
+  bool accumulate = false;          // outputs are added to what there is
   std::array<double, 2> numbers{};  // numbers of the form
   std::int64_t state_numbers = 1;   // S
   bool head_states = false;         // states are [N, H, S] with D channels among the S

@@ -71,8 +71,22 @@ void gather_time(const time_block<const T, C>& x, const scan_block& b) noexcept 
   }
 }
 
-/// The counterpart. Whole lines may go past the caches.
-template <class C, class Arch, class T>
+/// What goes to `to`: x, or the sum of both.
+template <bool Add, class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> joined(simd::vec<C, Arch> x, const T* to) noexcept {
+  if constexpr (Add) {
+    return simd::load<C, Arch>(to) + x;
+  } else {
+    return x;
+  }
+}
+template <bool Add, class C, class T>
+SEQMIX_ALWAYS_INLINE T joined_element(C x, const T& to) noexcept {
+  return narrow<T>(Add ? widen<C>(to) + x : x);
+}
+
+/// The counterpart, which may add. Whole lines may go past the caches, without.
+template <class C, class Arch, bool Add, class T>
 void scatter_time(const time_block<T, const C>& x, const scan_block& b, bool streams) noexcept {
   constexpr std::int64_t w = simd::lanes<C, Arch>;
   constexpr std::int64_t line = 64 / std::int64_t{sizeof(T)};
@@ -110,13 +124,15 @@ void scatter_time(const time_block<T, const C>& x, const scan_block& b, bool str
       square_at(c, t, square);
       simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
         if (i < n) {
-          simd::store<C, Arch>(square[i], to + i * b.channel_step + t);
+          T* const at = to + i * b.channel_step + t;
+          simd::store<C, Arch>(joined<Add, C, Arch>(square[i], at), at);
         }
       });
     }
     for (; t < b.tokens; ++t) {
       for (std::int64_t i = 0; i < n; ++i) {
-        to[i * b.channel_step + t] = narrow<T>(x.row[t * x.row_step + c + i]);
+        T& at = to[i * b.channel_step + t];
+        at = joined_element<Add>(x.row[t * x.row_step + c + i], at);
       }
     }
   }
@@ -143,12 +159,12 @@ void gather_rows(const T* data, const scan_block& b, C* rows, std::int64_t step)
   }
 }
 
-/// The counterpart: the block's channels of rows into the tensor.
-template <class C, class Arch, class T>
+/// The counterpart: the block's channels of rows into the tensor, or added to it.
+template <class C, class Arch, bool Add, class T>
 void scatter_rows(T* data, const scan_block& b, const C* rows, std::int64_t step,
                   bool streams) noexcept {
   if (time_block<T, const C>::fits(b)) {
-    return scatter_time<C, Arch>(time_block<T, const C>(data, b, rows, step), b, streams);
+    return scatter_time<C, Arch, Add>(time_block<T, const C>(data, b, rows, step), b, streams);
   }
   using V = simd::vec<C, Arch>;
   constexpr std::int64_t w = simd::lanes<C, Arch>;
@@ -157,11 +173,16 @@ void scatter_rows(T* data, const scan_block& b, const C* rows, std::int64_t step
   for (std::int64_t t = 0; t < b.tokens; ++t) {
     for (std::int64_t c = 0; c < whole; c += w) {
       __builtin_prefetch(to + (t + b.tokens) * b.token_step + c, 1);
-      simd::store<C, Arch>(V::load_aligned(rows + t * step + c), to + t * b.token_step + c);
+      T* const at = to + t * b.token_step + c;
+      simd::store<C, Arch>(joined<Add, C, Arch>(V::load_aligned(rows + t * step + c), at), at);
     }
     for (std::int64_t c = whole; c < b.channels; c += w) {
-      simd::store_strided<C, Arch>(V::load_aligned(rows + t * step + c), to + t * b.token_step,
-                                   b.channel_step, c, b.channels);
+      T* const at = to + t * b.token_step;
+      V x = V::load_aligned(rows + t * step + c);
+      if constexpr (Add) {
+        x = simd::load_strided<C, Arch>(at, b.channel_step, c, b.channels) + x;
+      }
+      simd::store_strided<C, Arch>(x, at, b.channel_step, c, b.channels);
     }
   }
 }
