@@ -2,9 +2,11 @@
 // Prints what ran, and a hash of the result's bits, for calls of every element type. Compiled for
 // the baseline with seqmix::multiarch, and for each instruction set with the header alone: see
 // bits.cmake.
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <random>
+#include <seqmix/ops/gated_delta_rule/gated_delta_rule.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>
 #include <vector>
 
@@ -65,9 +67,45 @@ void attend_all(const char* types) {
   attend<TQ, TK>(types, 33, 33, 20);   // no whole registers
 }
 
+template <class T>
+void recur(const char* type, std::int64_t tokens) {
+  constexpr std::int64_t heads = 3;
+  constexpr std::int64_t dim = 64;
+  const std::vector<T> q = normal<T>(tokens * heads * dim, 1);
+  const std::vector<T> k = normal<T>(tokens * heads * dim, 2);
+  const std::vector<T> v = normal<T>(tokens * heads * dim, 3);
+  std::vector<T> g = normal<T>(tokens * heads, 4);
+  for (T& x : g) {
+    x = static_cast<T>(-0.1f * std::fabs(static_cast<float>(x)));
+  }
+  const std::vector<T> beta(g.size(), static_cast<T>(0.5f));
+  std::vector<T> o(q.size());
+  const auto rows = [&](const std::vector<T>& x) {
+    return seqmix::view(x.data(), 1, tokens, heads, dim);
+  };
+  const auto numbers = [&](const std::vector<T>& x) {
+    return seqmix::tensor_view<const T, 3>(x.data(), {1, tokens, heads});
+  };
+  const auto call = [&](const auto& verb) {
+    return verb(rows(q), rows(k), rows(v), numbers(g), numbers(beta),
+                seqmix::view(o.data(), 1, tokens, heads, dim),
+                seqmix::recurrence_options{.l2norm = true});
+  };
+  call(seqmix::gated_delta_rule);
+  const seqmix::dispatch_report report = call(seqmix::gated_delta_rule.explain);
+  std::printf("gated delta rule, %s, %lld tokens: %s, %s, %016llx\n", type,
+              static_cast<long long>(tokens), report.target.c_str(), report.algorithm.c_str(),
+              static_cast<unsigned long long>(hash_of(o)));
+}
+
 }  // namespace
 
 int main() {
+  for (const std::int64_t tokens : {1, 50, 300}) {
+    recur<float>("f32", tokens);
+    recur<double>("f64", tokens);
+    recur<seqmix::bf16>("bf16", tokens);
+  }
   attend_all<float, float>("f32");
   attend_all<double, double>("f64");
   attend_all<seqmix::f16, seqmix::f16>("f16");

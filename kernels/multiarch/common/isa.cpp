@@ -78,6 +78,8 @@ std::string_view chosen() noexcept {
 
 }  // namespace
 
+const char* target(isa i) noexcept { return i == isa::avx2 ? "fma3+avx2" : "avx512bw"; }
+
 dispatch::fixed_text<128> lacking(isa i) noexcept {
   static const bool runs[] = {cpu_runs(isa::avx2), cpu_runs(isa::avx512)};
   dispatch::fixed_text<128> text;
