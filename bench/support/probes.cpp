@@ -46,12 +46,12 @@ constexpr int chains = 12;
 template <class C>
 void multiply_add_chains(std::int64_t steps) {
   using V = seqmix::simd::vec<C, arch>;
-  C factor = C(0.999);
-  C addend = C(0.001);
-  benchmark::DoNotOptimize(factor);
-  benchmark::DoNotOptimize(addend);
-  const V a(factor);
-  const V b(addend);
+  // Not DoNotOptimize: of a number that an asm statement may change in memory or in a register,
+  // g++ can lose the value, and multiply denormal numbers from then on.
+  volatile C factor = C(0.999);
+  volatile C addend = C(0.001);
+  const V a(static_cast<C>(factor));
+  const V b(static_cast<C>(addend));
   V x[chains];
   for (V& v : x) {
     v = a;
