@@ -12,6 +12,10 @@ namespace seqmix_bench {
 
 namespace {
 
+/// The oracle's share of a row: so many channels, or sequences of which each has a state.
+constexpr std::int64_t checked_channels = 64;
+constexpr std::int64_t checked_sequences = 16;
+
 /// One sequence [B = 1, T, D] from zeros, with gate, skip and softplus.
 struct row {
   std::int64_t T, D, N;
@@ -41,11 +45,12 @@ struct tensors {
     }
   }
 
-  seqmix::tensor_view<T, 3> rows(const random_array<T>& x) const {
-    if (shape.behind) {
-      return {x.data(), {std::int64_t{1}, shape.T, shape.D}, {x.size(), std::int64_t{1}, shape.T}};
-    }
-    return seqmix::view(x.data(), 1, shape.T, shape.D);
+  /// The first D channels.
+  seqmix::tensor_view<T, 3> rows(const random_array<T>& x, std::int64_t D) const {
+    return {x.data(),
+            {std::int64_t{1}, shape.T, D},
+            {x.size(), shape.behind ? std::int64_t{1} : shape.D,
+             shape.behind ? shape.T : std::int64_t{1}}};
   }
   auto group(const random_array<T>& x) const {
     return seqmix::view(x.data(), 1, shape.T, 1, shape.N);
@@ -69,21 +74,28 @@ void add(const settings& s, const row& r) {
     if (threads > 1) {
       ctx.executor = workers;
     }
-    const seqmix::selective_scan_options options{.D = seqmix::view(t.skip.data(), r.D),
-                                                 .z = t.rows(t.z),
-                                                 .delta_bias = seqmix::view(t.bias.data(), r.D),
-                                                 .delta_softplus = true};
-    const auto with = [&](const auto& f, const random_array<T>& y, const auto&... rest) {
-      f(t.rows(t.u), t.rows(t.delta), seqmix::view(t.a.data(), r.D, r.N), t.group(t.b),
-        t.group(t.c), t.rows(y), options, rest...);
+    const auto with = [&](const auto& f, std::int64_t D, const random_array<T>& y,
+                          const auto&... rest) {
+      const seqmix::selective_scan_options options{.D = seqmix::view(t.skip.data(), D),
+                                                   .z = t.rows(t.z, D),
+                                                   .delta_bias = seqmix::view(t.bias.data(), D),
+                                                   .delta_softplus = true};
+      f(t.rows(t.u, D), t.rows(t.delta, D), seqmix::view(t.a.data(), D, r.N), t.group(t.b),
+        t.group(t.c), t.rows(y, D), options, rest...);
     };
     const bool right = passes_gate(state, name, [&] {
       t.y.poison();
-      with(seqmix::selective_scan, t.y, ctx);
+      with(seqmix::selective_scan, r.D, t.y, ctx);
+      const std::int64_t D = std::min(r.D, checked_channels);
       const random_array<T> expected(t.y.size(), 10);
-      with(seqmix::naive_selective_scan, expected);
-      return compare(seqmix::view(t.y.data(), 1, 1, 1, t.y.size()),
-                     seqmix::view(expected.data(), 1, 1, 1, t.y.size()));
+      with(seqmix::naive_selective_scan, D, expected);
+      const auto checked = [&](const random_array<T>& x) {
+        const auto rows = t.rows(x, D);
+        return seqmix::tensor_view<T, 4>{x.data(),
+                                         {std::int64_t{1}, std::int64_t{1}, r.T, D},
+                                         {x.size(), x.size(), rows.stride(1), rows.stride(2)}};
+      };
+      return compare(checked(t.y), checked(expected));
     });
     // Multiplications and multiply-adds of a state and token, 2 each: three for the reduction and
     // scale of the exponential, five for its polynomial, three for the state and the output.
@@ -92,7 +104,7 @@ void add(const settings& s, const row& r) {
                           static_cast<double>(t.a.size()) * sizeof(float)};
     if (right) {
       measure(state, w, ctx.executor,
-              [&](std::int64_t) { with(seqmix::selective_scan, t.y, ctx); });
+              [&](std::int64_t) { with(seqmix::selective_scan, r.D, t.y, ctx); });
       state.counters["ns_per_state"] = benchmark::Counter(
           static_cast<double>(r.T * r.D * r.N) * 1e-9,
           benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
@@ -152,29 +164,31 @@ void add(const settings& s, const update_row& r) {
     if (threads > 1) {
       ctx.executor = workers;
     }
-    const auto with = [&](const auto& f, const random_array<float>& y, const auto&... rest) {
+    const auto with = [&](const auto& f, std::int64_t B, const random_array<float>& y,
+                          const auto&... rest) {
       seqmix::selective_state_update_options options{.delta_softplus = true};
       if constexpr (std::is_same_v<S, std::int8_t>) {
-        options.state_scale = seqmix::view(t.scale.data(), r.B, r.D, 1);
+        options.state_scale = seqmix::view(t.scale.data(), B, r.D, 1);
       }
-      f(seqmix::view(t.state.data(), r.B, r.D, r.N), seqmix::view(t.u.data(), r.B, r.D),
-        seqmix::view(t.delta.data(), r.B, r.D), seqmix::view(t.a.data(), r.D, r.N),
-        seqmix::view(t.b.data(), r.B, 1, r.N), seqmix::view(t.c.data(), r.B, 1, r.N),
-        seqmix::view(y.data(), r.B, r.D), options, rest...);
+      f(seqmix::view(t.state.data(), B, r.D, r.N), seqmix::view(t.u.data(), B, r.D),
+        seqmix::view(t.delta.data(), B, r.D), seqmix::view(t.a.data(), r.D, r.N),
+        seqmix::view(t.b.data(), B, 1, r.N), seqmix::view(t.c.data(), B, 1, r.N),
+        seqmix::view(y.data(), B, r.D), options, rest...);
     };
     const bool right = passes_gate(state, name, [&] {
       // The rows of all threads share their tensors, and each call moves the states on.
-      const update_tensors<S> fresh(r);
+      const std::int64_t B = std::min(r.B, checked_sequences);
+      const update_tensors<S> fresh({.B = B, .D = r.D, .N = r.N});
       const auto begin_anew = [&] {
         std::copy(fresh.state.begin(), fresh.state.end(), t.state.begin());
         std::copy_n(fresh.scale.data(), fresh.scale.size(), t.scale.data());
       };
       begin_anew();
-      with(seqmix::naive_selective_state_update, t.expected);
+      with(seqmix::naive_selective_state_update, B, t.expected);
       begin_anew();
-      with(seqmix::selective_state_update, t.y, ctx);
-      return compare(seqmix::view(t.y.data(), 1, 1, 1, t.y.size()),
-                     seqmix::view(t.expected.data(), 1, 1, 1, t.y.size()));
+      with(seqmix::selective_state_update, r.B, t.y, ctx);
+      return compare(seqmix::view(t.y.data(), 1, 1, 1, B * r.D),
+                     seqmix::view(t.expected.data(), 1, 1, 1, B * r.D));
     });
     const auto states = static_cast<double>(r.B * r.D * r.N);
     const double scales =
@@ -183,7 +197,7 @@ void add(const settings& s, const update_row& r) {
         .flops = 22.0 * states, .bytes = 2 * states * (sizeof(S) + scales), .writes_much = true};
     if (right) {
       measure(state, w, ctx.executor,
-              [&](std::int64_t) { with(seqmix::selective_state_update, t.y, ctx); });
+              [&](std::int64_t) { with(seqmix::selective_state_update, r.B, t.y, ctx); });
     }
   });
 }
