@@ -126,7 +126,8 @@ def all_rows():
     rows.append(scan("selective_scan", 256, 1024, 16))
     rows.append(scan("ssd", 256, 48, 128, 64))
     for d in (64, 128):
-        rows += [softmax(2048, 2048, 8, 8, d, causal) for causal in (False, True)]
+        for t, h in ((128, 8), (512, 8), (2048, 8), (8192, 1)):
+            rows += [softmax(t, t, h, h, d, causal) for causal in (False, True)]
     rows.append(softmax(1, 16384, 32, 8, 128, False))
     return rows
 

@@ -9,6 +9,7 @@ from unittest import mock
 import numpy as np
 
 import libraries
+import openblas
 import operators
 import run
 from timing import Timer
@@ -132,9 +133,9 @@ class Side:
 
 
 class Runner(unittest.TestCase):
-    def measured(self, ours, *peers):
-        return run.measure(operators.recurrence("kda", 3, 1, 4), 1, ours, peers,
-                           Timer(2, 1e-6, 1, most_calls=3), lambda peer: None)
+    def measured(self, ours, *peers, row=operators.recurrence("kda", 3, 1, 4), sgemm=None):
+        return run.measure(row, 1, ours, peers, sgemm, Timer(2, 1e-6, 1, most_calls=3),
+                           lambda peer: None)
 
     def test_a_right_row(self):
         result = self.measured(Side("seqmix"), Side("a"), Side("b", offers=False), Side("c", 0))
@@ -161,6 +162,24 @@ class Runner(unittest.TestCase):
         self.assertEqual(found, [])
         self.assertEqual([line.split(":")[0] for line in missing], ["ggml", "PyTorch"])
         self.assertTrue(all("skipped" in line for line in missing))
+
+    def test_a_product_is_a_ceiling_of_attention(self):
+        sgemm = mock.Mock(spec=["rate"])
+        sgemm.rate.side_effect = [2.0, 4.0]
+        attention = operators.softmax(3, 3, 2, 1, 4, True)
+        result = self.measured(Side("seqmix"), row=attention, sgemm=sgemm)
+        self.assertEqual(result["probes"]["sgemm"], [2.0, 4.0])
+        expected = result["flop"] / result["seconds"]["median"] / 3
+        self.assertIn(f"sgemm x{expected:.2f}", run.line_of(result))
+        self.assertNotIn("sgemm", self.measured(Side("seqmix"), sgemm=sgemm)["probes"])
+
+    def test_a_product_is_a_product(self):
+        try:
+            sgemm = openblas.Sgemm(size=33)
+        except OSError as e:
+            self.skipTest(str(e))
+        self.assertGreater(sgemm.rate(1), 0)
+        np.testing.assert_allclose(sgemm.c, sgemm.a @ sgemm.b, atol=1e-5)
 
     def test_commands_name_files_alone(self):
         self.assertEqual(run.shown(["--library=/a/b/c.so", "--ggml", "x/y.so", "--filter", "a/b"]),

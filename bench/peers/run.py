@@ -33,6 +33,7 @@ except ImportError as e:
     fail(f"NumPy is needed here (Debian: python3-numpy): {e}")
 
 import libraries  # noqa: E402
+import openblas  # noqa: E402
 import operators  # noqa: E402
 import torch_cpu  # noqa: E402
 from timing import Timer, summary  # noqa: E402
@@ -87,6 +88,18 @@ def find_peers(arguments, folder):
     return found, missing
 
 
+def find_sgemm(arguments):
+    """The product of OpenBLAS, or none and a line that says so."""
+    if "openblas" in arguments.without:
+        return None, ["OpenBLAS: skipped, as asked"]
+    try:
+        return openblas.Sgemm(arguments.openblas, 64 if arguments.smoke else 2048), []
+    except (OSError, AttributeError) as e:
+        if arguments.openblas is not None:
+            fail(str(e))
+        return None, [f"OpenBLAS: skipped, {e}"]
+
+
 # ---- one row ----
 
 def check(call, expected):
@@ -116,7 +129,13 @@ def measure_peer(side, row, x, threads, expected, ours, timer):
             theirs.finish()
 
 
-def measure(row, threads, seqmix, peers, timer, tick):
+def measure(row, threads, seqmix, peers, sgemm, timer, tick):
+    def ceilings():
+        rates = seqmix.probes(threads)
+        if sgemm is not None and row.group == "softmax":
+            rates["sgemm"] = sgemm.rate(threads)
+        return rates
+
     x = operators.inputs(row)
     expected = operators.reference(row, x)
     result = {"name": f"{row.name}/threads:{threads}", "group": row.group,
@@ -131,7 +150,7 @@ def measure(row, threads, seqmix, peers, timer, tick):
     if wrong:
         return {**result, "error": wrong}
     result["algorithm"] = ours.explain()
-    before = seqmix.probes(threads)
+    before = ceilings()
     times = []
     for side in (side for side in peers if side.offers(row)):
         tick(side.name)
@@ -139,7 +158,7 @@ def measure(row, threads, seqmix, peers, timer, tick):
         result["peers"][side.name] = entry
         times += mine
     result["seconds"] = summary(times or timer.single(ours))
-    after = seqmix.probes(threads)
+    after = ceilings()
     result["probes"] = {what: [before[what], after[what]] for what in before}
     return result
 
@@ -151,6 +170,9 @@ def line_of(result):
     fma = sum(result["probes"]["fma"]) / 2
     parts = [f"{seconds * 1e6:9.1f} us {result['flop'] / seconds * 1e-9:7.1f} GFLOP/s"
              f" ({result['flop'] / seconds / fma:.2f} of FMA)"]
+    if "sgemm" in result["probes"]:
+        sgemm = sum(result["probes"]["sgemm"]) / 2
+        parts.append(f"sgemm x{result['flop'] / seconds / sgemm:.2f}")
     for name, peer in result["peers"].items():
         if "ratio" in peer:
             parts.append(f"{name} x{peer['ratio']['median']:.2f}")
@@ -192,7 +214,7 @@ def cpu_model():
     return platform.processor() or "unknown"
 
 
-def machine(arguments, seqmix, peers):
+def machine(arguments, seqmix, peers, sgemm):
     context = {"cpu": cpu_model(), **seqmix.about}
     if arguments.commit:
         context["seqmix"] = f"{seqmix.about['seqmix'].split()[0]} {arguments.commit}"
@@ -202,6 +224,8 @@ def machine(arguments, seqmix, peers):
         else:
             torch = side.torch
             context["torch"] = f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
+    if sgemm is not None:
+        context["openblas"] = sgemm.about
     return {**context, "numpy": numpy.__version__, "all_threads": seqmix.all_threads,
             "rounds": arguments.rounds, "block_seconds": arguments.seconds,
             "command": shlex.join(["bench/peers/run.py", *shown(sys.argv[1:])])}
@@ -209,7 +233,7 @@ def machine(arguments, seqmix, peers):
 
 def shown(words):
     """Of files and folders the name alone: where they lay says nothing about a speed."""
-    paths = ("--library", "--ggml", "--out")
+    paths = ("--library", "--ggml", "--openblas", "--out")
     result = []
     for i, word in enumerate(words):
         option, equals, value = word.partition("=")
@@ -243,9 +267,13 @@ def parse():
                         help="libseqmix_peer.so; built when not given")
     parser.add_argument("--ggml", type=pathlib.Path, metavar="FILE",
                         help="libggml_peer.so, if not beside libseqmix_peer.so")
-    parser.add_argument("--without", action="append", default=[], choices=("ggml", "torch"),
+    parser.add_argument("--openblas", type=pathlib.Path, metavar="FILE",
+                        help="libopenblas.so, if not where the system looks")
+    parser.add_argument("--without", action="append", default=[],
+                        choices=("ggml", "torch", "openblas"),
                         help="leave out a peer that is installed")
-    parser.add_argument("--group", choices=("recurrences", "scans", "softmax"), help="rows of this group")
+    parser.add_argument("--group", choices=("recurrences", "scans", "softmax"),
+                        help="rows of this group")
     parser.add_argument("--filter", type=re.compile, metavar="REGEX",
                         help="rows whose name has a match")
     parser.add_argument("--threads", type=thread_list, default=["1", "all"], metavar="LIST",
@@ -283,7 +311,9 @@ def main():
     if arguments.smoke:
         seqmix.short_probes()
     peers, missing = find_peers(arguments, library.parent)
-    context = machine(arguments, seqmix, peers)
+    sgemm, why = find_sgemm(arguments) if any(r.group == "softmax" for r in rows) else (None, [])
+    missing += why
+    context = machine(arguments, seqmix, peers, sgemm)
     for key, value in context.items():
         print(f"{key:13} {value}")
     for line in missing:
@@ -298,7 +328,7 @@ def main():
             name = f"{row.name}/threads:{n}"
             timer = Timer(arguments.rounds, arguments.seconds, n)
             progress.show(name)
-            result = measure(row, n, seqmix, peers, timer,
+            result = measure(row, n, seqmix, peers, sgemm, timer,
                              lambda peer: progress.show(f"{name} {peer}"))
             document["rows"].append(result)
             progress.row(f"{name:58} {line_of(result)}")

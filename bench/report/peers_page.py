@@ -6,8 +6,8 @@ import peers_plots
 from markdown import NotThatFile, filled_table, read_json, table, time_text
 from plots import pyplot
 
-FACTS = ("cpu", "isa", "compiler", "flags", "seqmix", "ggml", "torch", "numpy", "all_threads",
-         "rounds", "block_seconds")
+FACTS = ("cpu", "isa", "compiler", "flags", "seqmix", "ggml", "torch", "openblas", "numpy",
+         "all_threads", "rounds", "block_seconds")
 NOISY = 0.10  # a row whose ceilings moved by more than this gets a mark
 TITLES = {"recurrences": "Recurrences against peers", "scans": "Scans against peers",
           "softmax": "Softmax attention against peers"}
@@ -66,7 +66,9 @@ def peer_names(rows):
 def speeds(rows):
     names, memory = peer_names(rows), memory_of(rows[0])
     several = len({row["algorithm"] for row in rows if "error" not in row}) > 1
-    heading = ["shape", "algorithm", "seqmix", "GFLOP/s", "of FMA", "GB/s", f"of {memory}", "noisy"]
+    product = any("sgemm" in row.get("probes", {}) for row in rows)
+    heading = ["shape", "algorithm", "seqmix", "GFLOP/s", "of FMA",
+               *(["of sgemm"] if product else []), "GB/s", f"of {memory}", "noisy"]
     for name in names:
         heading += [name, "ratio"]
     lines = []
@@ -77,8 +79,9 @@ def speeds(rows):
         seconds = row["seconds"]["median"]
         flops, rate = row["flop"] / seconds, row["bytes"] / seconds
         line = [shape_of(row), row["algorithm"] if several else "", time_text(seconds),
-                f"{flops * 1e-9:.1f}", f"{flops / probe(row, 'fma'):.2f}", f"{rate * 1e-9:.2f}",
-                f"{rate / probe(row, memory):.2f}",
+                f"{flops * 1e-9:.1f}", f"{flops / probe(row, 'fma'):.2f}",
+                *([f"{flops / probe(row, 'sgemm'):.2f}"] if product else []),
+                f"{rate * 1e-9:.2f}", f"{rate / probe(row, memory):.2f}",
                 f"{spread_of(row):.0%}" if spread_of(row) > NOISY else ""]
         for name in names:
             peer = row["peers"].get(name, {})
@@ -164,7 +167,8 @@ def write(path, name=None, out=None):
             "time over seqmix's in the same round, so that above 1 seqmix is faster; median of the "
             "rounds, and their quartiles. Times are medians. A side has a speed only when its "
             "result agrees with float64. `of FMA`, `of copy`, `of read`: the share of what this "
-            "machine can do at most, measured right before and right after the row; memory rates "
+            "machine can do at most, measured right before and right after the row; `of sgemm`: of "
+            "OpenBLAS's product of matrices of 2048 x 2048, likewise; memory rates "
             "are above 1 where a cache holds the row's data. `noisy`: a ceiling moved by this much "
             f"meanwhile, where it is more than {NOISY:.0%}. [How](../peers/README.md)."]
     groups = list(dict.fromkeys(row["group"] for row in document["rows"]))

@@ -3,6 +3,7 @@
 
 #include <seqmix/core/workspace.hpp>
 #include <seqmix/ops/softmax_attention/score_terms.hpp>
+#include <seqmix/ops/softmax_attention/strip_softmax.hpp>
 #include <seqmix/simd/tile.hpp>
 
 // The tiled algorithm. A task takes a range of query rows of one key-value head. It walks over the
@@ -28,13 +29,30 @@ constexpr std::int64_t round_up(std::int64_t n, std::int64_t multiple) noexcept 
   return (n + multiple - 1) / multiple * multiple;
 }
 
+/// `multiply_add` with four steps in a row, which hides what its loop costs: as many branches
+/// fewer, and the last one of a short loop is foreseen.
+template <int Rows, int Width, class C, class Arch>
+SEQMIX_ALWAYS_INLINE void multiply_add_by_four(simd::vec<C, Arch> (&acc)[Rows][Width], const C* a,
+                                               std::int64_t a_row, std::int64_t a_step, const C* b,
+                                               std::int64_t b_step, std::int64_t n) noexcept {
+  for (; n >= 4; n -= 4) {
+    simd::unroll<4>([&](auto i) __attribute__((always_inline)) {
+      simd::multiply_add<Rows, Width, C, Arch>(acc, a + i * a_step, a_row, a_step, b + i * b_step,
+                                               b_step, 1);
+    });
+    a += 4 * a_step;
+    b += 4 * b_step;
+  }
+  simd::multiply_add<Rows, Width, C, Arch>(acc, a, a_row, a_step, b, b_step, n);
+}
+
 /// A worker's scratch for one task of at most `rows` rows.
 template <class C, class Arch>
 struct flash_scratch {
   static constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
   static constexpr std::int64_t columns = simd::tile_shape<Arch>::template columns<C>;
 
-  C* queries;                     // [strips][key_dim][strip], scaled
+  C* queries;                     // [strips][key_dim][strip], scaled, and a register behind
   C* values;                      // [rows][padded value_dim], accumulated
   softmax_state<C, Arch>* state;  // [rows]
   row_weighting<C>* weighting;    // [rows]
@@ -47,7 +65,7 @@ struct flash_scratch {
     const std::int64_t block = block_keys<C>(key_dim, value_dim);
     const std::int64_t width = round_up(value_dim, columns);
     rows = round_up(rows, strip);
-    queries = layout.take<C>(rows * key_dim);
+    queries = layout.take<C>(rows * key_dim + simd::lanes<C, Arch>);
     values = layout.take<C>(rows * width);
     state = layout.take<softmax_state<C, Arch>>(rows);
     weighting = layout.take<row_weighting<C>>(rows);
@@ -234,8 +252,8 @@ void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scrat
     simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
       simd::unroll<width>([&](auto c) __attribute__((always_inline)) { acc[r][c] = V(C(0)); });
     });
-    simd::multiply_add<Rows, width, C, Arch>(acc, queries, 1, strip, s.key_panels + j * key_dim,
-                                             columns, key_dim);
+    multiply_add_by_four<Rows, width, C, Arch>(acc, queries, 1, strip, s.key_panels + j * key_dim,
+                                               columns, key_dim);
     simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
       simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
         acc[r][c].store_aligned(s.scores + r * score_stride + (j - left) + c * w);
@@ -247,6 +265,8 @@ void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scrat
   const std::int64_t from = block_begin + left;
   const std::int64_t to = block_begin + right;
   C factor[Rows];
+  const attention_normaliser& how = rows.problem.normaliser;
+  const bool together = how.weights == attention_weights::softmax && pass == key_pass::only;
   for (std::int64_t r = 0; r < Rows; ++r) {
     C* score = s.scores + r * score_stride;
     if (r < count && terms.any) {
@@ -268,8 +288,15 @@ void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scrat
         }
       }
     };
-    factor[r] = weigh<C, Arch>(rows.problem.normaliser, pass, score, right - left, s.state[at + r],
-                               s.weighting[at + r], hide);
+    if (together) {
+      hide(-std::numeric_limits<C>::infinity());
+    } else {
+      factor[r] = weigh<C, Arch>(how, pass, score, right - left, s.state[at + r],
+                                 s.weighting[at + r], hide);
+    }
+  }
+  if (together) {
+    softmax_strip<Rows, C, Arch>(s.scores, score_stride, right - left, s.state + at, factor);
   }
   if (pass == key_pass::maximum || pass == key_pass::sums) {
     return;
@@ -390,27 +417,69 @@ void flash_pass(const query_rows<TQ, TK, TV, TO>& rows, const Terms& terms, key_
   }
 }
 
+/// The queries of rows [row_begin, row_end), scaled, in strips; the last one's missing rows are
+/// zero.
+template <class C, class Arch, class Rows, class Terms>
+void pack_queries(const Rows& rows, const Terms& terms, std::int64_t row_begin,
+                  std::int64_t row_end, C* out) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
+  constexpr int w = simd::lanes<C, Arch>;
+  constexpr int squares = (strip + w - 1) / w;
+  const std::int64_t key_dim = rows.problem.key_dim();
+  for (std::int64_t first = row_begin; first < row_end; first += strip) {
+    const std::int64_t count = row_end - first < strip ? row_end - first : strip;
+    decltype(rows.query(0)) query[strip];
+    C factor[strip];
+    for (std::int64_t r = 0; r < strip; ++r) {
+      const std::int64_t row = r < count ? first + r : first;
+      query[r] = rows.query(row);
+      factor[r] = query_factor<C>(rows, terms, row);
+    }
+    for (std::int64_t d = 0; d < key_dim; d += w) {
+      V x[squares][w];
+      simd::unroll<squares>([&](auto s) __attribute__((always_inline)) {
+        simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+          constexpr int r = s * w + i;
+          if constexpr (r < strip) {
+            x[s][i] = r < count ? simd::load_strided<C, Arch>(query[r].data, query[r].element, d,
+                                                              key_dim) *
+                                      V(factor[r])
+                                : V(C(0));
+          } else {
+            x[s][i] = V(C(0));
+          }
+        });
+        simd::transpose<C, Arch>(x[s]);
+      });
+      // Registers reach beyond a strip's rows: into what is written next, or behind the last strip.
+      const std::int64_t rest = key_dim - d;
+      simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+        if (i < rest) {
+          simd::unroll<squares>([&](auto s) __attribute__((always_inline)) {
+            x[s][i].store_unaligned(out + (d + i) * strip + s * w);
+          });
+        }
+      });
+    }
+    out += strip * key_dim;
+  }
+}
+
 /// Rows [row_begin, row_end) of one key-value head in `passes` over the keys; row_begin is a
 /// multiple of the strip.
 template <class Terms, class C, class Arch, class TQ, class TK, class TV, class TO>
 void flash_task(const query_rows<TQ, TK, TV, TO>& rows, int passes, std::int64_t row_begin,
                 std::int64_t row_end, const flash_scratch<C, Arch>& s) noexcept {
   constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
-  const std::int64_t key_dim = rows.problem.key_dim();
   const std::int64_t value_width =
       round_up(rows.problem.value_dim(), flash_scratch<C, Arch>::columns);
   const std::int64_t padded = round_up(row_end - row_begin, strip);
   const attention_normaliser& how = rows.problem.normaliser;
 
   const Terms terms(rows.problem);
+  pack_queries<C, Arch>(rows, terms, row_begin, row_end, s.queries);
   for (std::int64_t r = 0; r < padded; ++r) {
-    C* out = s.queries + r / strip * strip * key_dim + r % strip;
-    const bool real = row_begin + r < row_end;
-    const auto query = rows.query(real ? row_begin + r : row_begin);
-    const C scale = real ? query_factor<C>(rows, terms, row_begin + r) : C(0);
-    for (std::int64_t d = 0; d < key_dim; ++d) {
-      out[d * strip] = real ? widen<C>(query.data[d * query.element]) * scale : C(0);
-    }
     s.state[r] = softmax_state<C, Arch>{};
     s.weighting[r] = row_weighting<C>{};
   }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <seqmix/simd/load.hpp>
 #include <seqmix/simd/math.hpp>
+#include <seqmix/simd/transpose.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -26,24 +27,35 @@ struct strided_rows {
 template <class C, class Arch, class Rows>
 void pack_keys(const Rows& keys, std::int64_t count, std::int64_t dim, int columns,
                C* panels) noexcept {
+  using V = simd::vec<C, Arch>;
   constexpr int w = simd::lanes<C, Arch>;
-  for (std::int64_t first = 0; first < count; first += columns, panels += dim * columns) {
-    for (int j = 0; j < columns; ++j) {
-      if (first + j >= count) {
-        for (std::int64_t d = 0; d < dim; ++d) {
-          panels[d * columns + j] = C(0);
+  for (std::int64_t first = 0; first < count; first += w) {
+    const std::int64_t present = count - first < w ? count - first : w;
+    decltype(keys.at(0)) row[w];
+    for (std::int64_t i = 0; i < w; ++i) {
+      row[i] = keys.at(i < present ? first + i : first);
+    }
+    C* out = panels + first / columns * columns * dim + first % columns;
+    for (std::int64_t d = 0; d < dim; d += w) {
+      V square[w];
+      simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+        square[i] =
+            i < present ? simd::load_strided<C, Arch>(row[i], keys.element, d, dim) : V(C(0));
+      });
+      simd::transpose<C, Arch>(square);
+      const std::int64_t rest = dim - d;
+      simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+        if (i < rest) {
+          square[i].store_aligned(out + (d + i) * columns);
         }
-        continue;
-      }
-      const auto* row = keys.at(first + j);
-      for (std::int64_t d = 0; d < dim; d += w) {
-        alignas(64) C lane[w];
-        simd::load_strided<C, Arch>(row, keys.element, d, dim).store_aligned(lane);
-        const std::int64_t n = dim - d < w ? dim - d : w;
-        for (std::int64_t i = 0; i < n; ++i) {
-          panels[(d + i) * columns + j] = lane[i];
-        }
-      }
+      });
+    }
+  }
+  // Of a panel that has no key in its second half, or in more.
+  for (std::int64_t first = (count + w - 1) / w * w; first % columns != 0; first += w) {
+    C* out = panels + first / columns * columns * dim + first % columns;
+    for (std::int64_t d = 0; d < dim; ++d) {
+      V(C(0)).store_aligned(out + d * columns);
     }
   }
 }

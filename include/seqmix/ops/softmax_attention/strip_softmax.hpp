@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <seqmix/common/online_softmax.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace detail {
+
+/// 2^x for x <= 0, exactly 1 for 0. Weights below 2^-125.5 (2^-1021.5 in double) are zero; NaN
+/// stays.
+template <class C, class Arch>
+SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> weight_below(simd::vec<C, Arch> x) noexcept {
+  using powers = simd::detail::exp2_constants<C>;
+  using V = simd::vec<C, Arch>;
+  using I = simd::vec<typename powers::bits, Arch>;
+  // The exponents' bits come out of the sum that rounds, less one: of powers from there on down to
+  // the limit they are those of zero, and the polynomial is doubled.
+  constexpr C bias = static_cast<C>(powers::bias - 1);
+  const V rounder(powers::rounder + bias);
+  const V limited = xsimd::max(V(-bias), x);  // the first argument gives way to a NaN
+  const V shifted = limited + rounder;
+  const V r = limited - (shifted - rounder);
+  const V power = std::bit_cast<V>(std::bit_cast<I>(shifted) << powers::mantissa);
+  return simd::detail::horner(powers::polynomial, r, C(2)) * power;
+}
+
+/// `online_softmax` of a strip: `Rows` rows of `n` scores, a multiple of two registers, `stride`
+/// apart. The rows side by side hide what each of them waits for; each has the bits that it gets
+/// alone.
+template <int Rows, class C, class Arch>
+SEQMIX_ALWAYS_INLINE void softmax_strip(C* scores, std::int64_t stride, std::int64_t n,
+                                        softmax_state<C, Arch>* state, C* factor) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int w = simd::lanes<C, Arch>;
+  V largest[Rows];
+  simd::unroll<Rows>([&](auto r)
+                         __attribute__((always_inline)) { largest[r] = V(state[r].maximum); });
+  for (std::int64_t j = 0; j < n; j += w) {
+    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      largest[r] = xsimd::max(largest[r], V::load_aligned(scores + r * stride + j));
+    });
+  }
+
+  // How much rows shrink is found for all of them at once, if any does.
+  constexpr int padded = (Rows + w - 1) / w * w;
+  alignas(64) C shrink[padded] = {};
+  C reference[Rows];
+  bool moved = false;
+  simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+    const C before = state[r].maximum;
+    const C maximum = simd::max_lanes<C, Arch>(largest[r]);
+    moved |= !(maximum == before);
+    reference[r] = softmax_reference(maximum);
+    shrink[r] = before - reference[r];
+    state[r].maximum = maximum;
+    factor[r] = C(1);
+  });
+  if (moved) {
+    for (int i = 0; i < padded; i += w) {
+      weight_below<C, Arch>(V::load_aligned(shrink + i)).store_aligned(shrink + i);
+    }
+    for (int r = 0; r < Rows; ++r) {
+      factor[r] = shrink[r];
+    }
+  }
+
+  for (int r = 0; r < Rows; ++r) {
+    C* score = scores + r * stride;
+    const V most(reference[r]);
+    V even(C(0));
+    V odd(C(0));
+    for (std::int64_t j = 0; j < n; j += 2 * w) {
+      const V first = weight_below<C, Arch>(V::load_aligned(score + j) - most);
+      const V second = weight_below<C, Arch>(V::load_aligned(score + j + w) - most);
+      first.store_aligned(score + j);
+      second.store_aligned(score + j + w);
+      even += first;
+      odd += second;
+    }
+    state[r].sum = simd::fma(state[r].sum, V(factor[r]), even + odd);
+  }
+}
+
+}  // namespace detail
+
+SEQMIX_END_NAMESPACE
