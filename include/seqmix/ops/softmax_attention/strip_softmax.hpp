@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <bit>
 #include <seqmix/common/online_softmax.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
