@@ -146,7 +146,7 @@ def section(document, group, threads, target):
         mine = [r for r in rows if r["operator"] == operator]
         chosen = {r["algorithm"] for r in mine if "error" not in r}
         again = command(document["context"], mine, group, threads)
-        page += ["", f"#### {operator}", "",
+        page += ["", f"#### {operator}, {count.lower()}", "",
                  f"{again}: {chosen.pop()}" if len(chosen) == 1 else again, "", *speeds(mine)]
         if lines := told(mine):
             page += ["", *lines]
@@ -159,6 +159,8 @@ def write(path, name=None, out=None):
     context = document["context"]
     target = (out or path.parent) / f"{name or path.stem}.md"
     target.parent.mkdir(parents=True, exist_ok=True)
+    product = ("`of sgemm`: of OpenBLAS's product of matrices of 2048 x 2048, likewise; "
+               if any("sgemm" in row.get("probes", {}) for row in document["rows"]) else "")
     page = ["<!-- Made by bench/report/report.py. -->", f"# {context['cpu']}", "", "```sh",
             context["command"], f"bench/report/report.py {path.name}", "```", "",
             *table(["", ""], [[fact, context[fact]] for fact in FACTS if fact in context]), "",
@@ -167,9 +169,9 @@ def write(path, name=None, out=None):
             "time over seqmix's in the same round, so that above 1 seqmix is faster; median of the "
             "rounds, and their quartiles. Times are medians. A side has a speed only when its "
             "result agrees with float64. `of FMA`, `of copy`, `of read`: the share of what this "
-            "machine can do at most, measured right before and right after the row; `of sgemm`: of "
-            "OpenBLAS's product of matrices of 2048 x 2048, likewise; memory rates "
-            "are above 1 where a cache holds the row's data. `noisy`: a ceiling moved by this much "
+            "machine can do at most, measured right before and right after the row; "
+            f"{product}memory rates are above 1 where a cache holds the row's data. `noisy`: a "
+            "ceiling moved by this much "
             f"meanwhile, where it is more than {NOISY:.0%}. [How](../peers/README.md)."]
     groups = list(dict.fromkeys(row["group"] for row in document["rows"]))
     for group in groups:
