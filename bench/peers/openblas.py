@@ -5,6 +5,9 @@ import ctypes
 import ctypes.util
 import time
 
+import numpy as np
+
+import libraries
 import operators
 
 ROW_MAJOR, PLAIN = 101, 111  # CblasRowMajor, CblasNoTrans
@@ -14,22 +17,23 @@ class Sgemm:
     """C = A B of square matrices in float."""
 
     def __init__(self, path=None, size=2048):
-        path = path or ctypes.util.find_library("openblas")
         if path is None:
-            raise OSError("libopenblas is not installed (Debian: libopenblas0-pthread)")
-        library = ctypes.CDLL(str(path))
-        self._sgemm = library.cblas_sgemm
+            name = ctypes.util.find_library("openblas")
+            if name is None:
+                raise OSError("libopenblas is not installed (Debian: libopenblas0-pthread)")
+            library = ctypes.CDLL(name)
+        else:
+            library = libraries.load(path)
         number, pointer, scalar = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
-        self._sgemm.argtypes = [number] * 6 + [scalar, pointer, number, pointer, number, scalar,
-                                               pointer, number]
-        self._sgemm.restype = None
-        self._set_threads = library.openblas_set_num_threads
-        config = library.openblas_get_config
-        config.restype = ctypes.c_char_p
+        self._sgemm = libraries.function(
+            library, "cblas_sgemm", None, *[number] * 6, scalar, pointer, number, pointer, number,
+            scalar, pointer, number)
+        self._set_threads = libraries.function(library, "openblas_set_num_threads", None, number)
+        config = libraries.function(library, "openblas_get_config", ctypes.c_char_p)
         self.about = config().decode().strip()
         self.size = size
         shape = (size, size)
-        source = operators.np.random.default_rng(1)
+        source = np.random.default_rng(1)
         self.a, self.b = (operators.dense(source.uniform(-1, 1, shape)) for _ in range(2))
         self.c = operators.aligned(shape)
 

@@ -25,32 +25,30 @@ struct attention_kernels {
   /// Null where there is none for these element types.
   template <isa I>
   static const attention* of(const problem& p) noexcept {
-    const auto are = [&](scalar_type q, scalar_type kv) {
-      return p.q.type == q && p.o.type == q && p.k.type == kv && p.v.type == kv;
-    };
-    const auto pick = [](const attention& for_avx2, const attention& for_avx512) {
-      return I == isa::avx2 ? &for_avx2 : &for_avx512;
-    };
-    if (are(scalar_type::f32, scalar_type::f32)) {
-      return pick(avx2::flash_f32, avx512::flash_f32);
-    }
-    if (are(scalar_type::f64, scalar_type::f64)) {
-      return pick(avx2::flash_f64, avx512::flash_f64);
-    }
-    if (are(scalar_type::f16, scalar_type::f16)) {
-      return pick(avx2::flash_f16, avx512::flash_f16);
-    }
-    if (are(scalar_type::bf16, scalar_type::bf16)) {
-      return pick(avx2::flash_bf16, avx512::flash_bf16);
-    }
-    if (are(scalar_type::f32, scalar_type::f16)) {
-      return pick(avx2::flash_f32_over_f16, avx512::flash_f32_over_f16);
-    }
-    if (are(scalar_type::f32, scalar_type::bf16)) {
-      return pick(avx2::flash_f32_over_bf16, avx512::flash_f32_over_bf16);
+    for (const kernel& x : kernels) {
+      if (p.q.type == x.q && p.o.type == x.q && p.k.type == x.kv && p.v.type == x.kv) {
+        return I == isa::avx2 ? x.avx2 : x.avx512;
+      }
     }
     return nullptr;
   }
+
+ private:
+  struct kernel {
+    scalar_type q;  // and the output's
+    scalar_type kv;
+    const attention* avx2;
+    const attention* avx512;
+  };
+  static constexpr kernel kernels[] = {
+      {scalar_type::f32, scalar_type::f32, &avx2::flash_f32, &avx512::flash_f32},
+      {scalar_type::f64, scalar_type::f64, &avx2::flash_f64, &avx512::flash_f64},
+      {scalar_type::f16, scalar_type::f16, &avx2::flash_f16, &avx512::flash_f16},
+      {scalar_type::bf16, scalar_type::bf16, &avx2::flash_bf16, &avx512::flash_bf16},
+      {scalar_type::f32, scalar_type::f16, &avx2::flash_f32_over_f16, &avx512::flash_f32_over_f16},
+      {scalar_type::f32, scalar_type::bf16, &avx2::flash_f32_over_bf16,
+       &avx512::flash_f32_over_bf16},
+  };
 };
 
 }  // namespace
