@@ -34,7 +34,7 @@ View scan_tensor(const X& x, bool is_complex = false, std::int64_t part = 0) noe
   }
   y.data = v.data_handle();
   if (is_complex && v.data_handle() != nullptr) {
-    y.data = v.data_handle() + part * v.stride(axes);
+    y.data = v.data_handle() + part * v.stride(X::rank() - 1);
   }
   y.extents = {1, 1, 1, 1, 1};
   y.strides = {0, 0, 0, 0, 0};
