@@ -18,7 +18,7 @@ function(seqmix_add_catch_test source)
   add_executable(${target} ${source})
   target_include_directories(${target} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
   target_link_libraries(${target}
-    PRIVATE seqmix::seqmix seqmix_dev_flags Threads::Threads Catch2::Catch2WithMain
+    PRIVATE seqmix::seqmix seqmix_dev_flags Threads::Threads ${seqmix_test_main}
             seqmix_test_thread_tag)
   seqmix_link_optional(${target} ${source})
   cmake_path(GET source PARENT_PATH folder)
