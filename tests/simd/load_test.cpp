@@ -96,3 +96,14 @@ TEST_CASE("float and double load as they are") {
   check_exact<double>(x);
   check_exact<float>(y);
 }
+
+TEST_CASE("every int8 loads as itself") {
+  std::vector<std::int8_t> x;
+  for (int i = -129; i < 128; ++i) {
+    x.push_back(static_cast<std::int8_t>(i));
+  }
+  for (; x.size() > 64; x.erase(x.begin(), x.begin() + 8)) {
+    check_exact<float>(x);
+    check_exact<double>(x);
+  }
+}

@@ -2,20 +2,16 @@
 #pragma once
 
 #include <cstdint>
-#include <seqmix/simd/load.hpp>
+#include <seqmix/simd/arch.hpp>
+#include <seqmix/simd/words.hpp>
+#include <type_traits>
+#include <utility>
 
 SEQMIX_BEGIN_NAMESPACE
 
 namespace simd {
 
 namespace detail {
-
-typedef std::int8_t i8x4 __attribute__((vector_size(4)));
-typedef std::int8_t i8x8 __attribute__((vector_size(8)));
-typedef std::int8_t i8x16 __attribute__((vector_size(16)));
-typedef std::int16_t i16x4 __attribute__((vector_size(8)));
-typedef std::int16_t i16x8 __attribute__((vector_size(16)));
-typedef std::int16_t i16x16 __attribute__((vector_size(32)));
 
 /// Where no instruction is named below. g++ 12 converts between bytes and words of 32 bits one by
 /// one, but not by way of 16.

@@ -23,10 +23,7 @@ SEQMIX_ALWAYS_INLINE vec<C, Arch> silu(vec<C, Arch> x) noexcept {
   const V clamped = xsimd::min(xsimd::max(x, least), most);
   const V shifted = simd::fma(clamped, factor, rounder);
   const V r = simd::fma(clamped, factor, rounder - shifted);
-  V p(constants::polynomial[0]);
-  for (std::size_t i = 1; i < std::size(constants::polynomial); ++i) {
-    p = simd::fma(p, r, V(constants::polynomial[i]));
-  }
+  const V p = detail::horner(constants::polynomial, r);
   const I exponent = (bits_as<typename constants::bits>(shifted) + I(constants::bias))
                      << constants::mantissa;
   return x / (V(C(1)) + p * bits_as<C>(exponent));
