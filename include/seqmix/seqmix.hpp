@@ -37,6 +37,7 @@
 #include <seqmix/ops/softmax_attention/named_attention.hpp>
 #include <seqmix/ops/softmax_attention/paged_kv_cache.hpp>
 #include <seqmix/ops/softmax_attention/position_scores.hpp>
+#include <seqmix/ops/softmax_attention/quantise_rows.hpp>
 #include <seqmix/ops/softmax_attention/relative_position.hpp>
 #include <seqmix/ops/softmax_attention/sink_window_cache.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>

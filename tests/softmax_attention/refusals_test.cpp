@@ -397,14 +397,9 @@ TEST_CASE("biases by distance that do not fit are refused", "[softmax_attention]
   });
 }
 
-TEST_CASE("options that are not implemented are refused, not ignored",
+TEST_CASE("options of another form of the call are refused, not ignored",
           "[softmax_attention][errors]") {
   using C = batched;
-  const std::string none = "no value (not implemented yet)";
-  refuses<cached>("kv.layout.k_scale", none, "a value",
-                  [](cached& c) { c.kv.layout.k_scale = seqmix::view(c.in.data(), HK); });
-  refuses<cached>("kv.layout.v_scale", none, "a value",
-                  [](cached& c) { c.kv.layout.v_scale = seqmix::view(c.in.data(), HK); });
   refuses<C>("options.varlen", "only with packed tensors of rank 3", "a value", [](C& c) {
     static const std::int32_t offsets[] = {0, 1, 2};
     c.options.varlen.q_offsets = seqmix::view(offsets, 3);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/common/int8_rows.hpp>
 #include <seqmix/ops/selective_scan/naive.hpp>
 #include <seqmix/ops/selective_state_update/problem.hpp>
 

@@ -30,14 +30,6 @@ struct selective_state_update_problem {
 
 namespace detail {
 
-/// A block of a state as int8 and what that is multiplied by:
-///
-///     scale = max |h| / 127,   q = h 127 / max |h|, rounded to the nearest, halves to even
-///
-/// and zeros where max |h| is below 2^-119, which has no reciprocal. A number that is not finite
-/// makes the scale, and so the block, NaN.
-inline constexpr double least_block = 0x1p-119;
-
 template <class Tag>
 violation check_selective_state_update(selective_state_update_problem& p,
                                        const selective_state_update_options& options) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <seqmix/ops/selective_state_update/int8_rows.hpp>
+#include <seqmix/common/int8_rows.hpp>
 
 // States of some channels where they lie, as a step of one token reads and writes them: load(i, n)
 // and store(i, n, x) of a register of channel i.

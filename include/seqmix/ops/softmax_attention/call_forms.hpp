@@ -17,6 +17,10 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
 
+/// An element type of a cache.
+template <class T>
+concept cache_scalar = real_scalar<T> || is_quantised<T>;
+
 /// Queries and output of the cached form.
 template <class Q, class O>
 concept decode_tensors =
@@ -120,7 +124,7 @@ struct attention_forms {
                   const softmax_attention_options& options = {}, const context& ctx = {}) const {
     return Verb::of(bind_attention<Arch, Name>(q, k, v, o, options), ctx);
   }
-  template <class Arch = simd::default_arch, class Q, class TK, class TV, class O>
+  template <class Arch = simd::default_arch, class Q, cache_scalar TK, cache_scalar TV, class O>
     requires decode_tensors<Q, O>
   auto operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o,
                   const softmax_attention_options& options = {}, const context& ctx = {}) const {
@@ -136,8 +140,8 @@ struct attention_forms {
     return Verb::of(bind_functors<Arch, Name, Route>(q, k, v, o, one_functor(functor), options),
                     ctx);
   }
-  template <class Arch = simd::default_arch, class Route = default_route, class Q, class TK,
-            class TV, class O, attention_functor F>
+  template <class Arch = simd::default_arch, class Route = default_route, class Q, cache_scalar TK,
+            cache_scalar TV, class O, attention_functor F>
     requires decode_tensors<Q, O>
   auto operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o, const F& functor,
                   const softmax_attention_options& options = {}, const context& ctx = {}) const {
@@ -156,8 +160,8 @@ struct attention_forms {
         bind_functors<Arch, Name, Route>(q, k, v, o, functor_pair<S, M>{&score, &mask}, options),
         ctx);
   }
-  template <class Arch = simd::default_arch, class Route = default_route, class Q, class TK,
-            class TV, class O, attention_score S, attention_mask M>
+  template <class Arch = simd::default_arch, class Route = default_route, class Q, cache_scalar TK,
+            cache_scalar TV, class O, attention_score S, attention_mask M>
     requires decode_tensors<Q, O>
   auto operator()(const Q& q, const kv_view<TK, TV>& kv, const O& o, const S& score, const M& mask,
                   const softmax_attention_options& options = {}, const context& ctx = {}) const {

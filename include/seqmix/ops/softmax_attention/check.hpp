@@ -65,8 +65,7 @@ void check_normaliser(contract<Tag>& c, const softmax_attention_options& options
 }
 
 template <class Tag>
-void check_options(contract<Tag>& c, const softmax_attention_options& options,
-                   const kv_layout& layout, double scale) {
+void check_options(contract<Tag>& c, const softmax_attention_options& options, double scale) {
   c.require(std::isfinite(scale), "options.scale", "a finite number", scale);
   c.require(options.window.left >= unbounded, "options.window.left", "unbounded, or at least 0",
             options.window.left);
@@ -76,8 +75,6 @@ void check_options(contract<Tag>& c, const softmax_attention_options& options,
   c.require(std::isfinite(options.softcap) && options.softcap >= 0, "options.softcap",
             "a finite number, 0 for none", options.softcap);
   check_normaliser(c, options);
-  c.absent("kv.layout.k_scale", layout.k_scale.given());
-  c.absent("kv.layout.v_scale", layout.v_scale.given());
 }
 
 /// The table of a paged cache, where its shape and type are in order and the lengths hold: each
@@ -189,6 +186,7 @@ constexpr dispatch::feature_set<softmax_attention_feature> required_features(
     required.add(f::f64, t == scalar_type::f64);
     required.add(f::f16, t == scalar_type::f16);
     required.add(f::bf16, t == scalar_type::bf16);
+    required.add(f::quantised_kv, t == scalar_type::i8);
     required.add(f::mixed_types, t != p.q.type);
   }
   return required;
@@ -216,6 +214,8 @@ void check_attention(contract<Tag>& c, softmax_attention_problem& p,
   p.alibi = options.alibi;
   p.relative_bias = options.relative_bias;
   p.block_table = layout.block_table;
+  p.k_scale = layout.k_scale;
+  p.v_scale = layout.v_scale;
   p.page = p.paged() ? p.k.extents[1] : 0;
   p.sequences = p.q.extents[0];
   if (p.packed) {
@@ -228,9 +228,10 @@ void check_attention(contract<Tag>& c, softmax_attention_problem& p,
   p.required = required_features(p);
 
   check_shapes(c, p);
-  check_options(c, options, layout, p.scale);
+  check_options(c, options, p.scale);
   check_sequences(c, p, options.varlen);
   check_memory(c, p);
+  check_scales(c, p);
   check_score_terms(c, p);
   check_key_outputs(c, p);
 }

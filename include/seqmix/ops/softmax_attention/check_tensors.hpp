@@ -104,6 +104,24 @@ void check_alibi_index(contract<Tag>& c, const softmax_attention_problem& p) {
         p.alibi.key, keys, p.paged());
 }
 
+/// The scales of int8 keys and values: beside these, and only there.
+template <class Tag>
+void check_scales(contract<Tag>& c, const softmax_attention_problem& p) {
+  const auto check = [&](const char* argument, const any_view<3>& scale, const any_view<4>& of) {
+    if (of.type != scalar_type::i8) {
+      c.absent(argument, scale.type != scalar_type::none, "only beside int8");
+      return;
+    }
+    c.require(scale.type == scalar_type::f32, argument, "element type f32, beside int8",
+              name(scale.type));
+    check_beside(c, argument, scale, p);
+    c.shape(argument, scale, {of.extents[0], of.extents[1], of.extents[2]},
+            p.paged() ? "[pages, page, HK]" : "[B, S, HK]");
+  };
+  check("kv.layout.k_scale", p.k_scale, p.k);
+  check("kv.layout.v_scale", p.v_scale, p.v);
+}
+
 /// What changes the scores.
 template <class Tag>
 void check_score_terms(contract<Tag>& c, const softmax_attention_problem& p) {

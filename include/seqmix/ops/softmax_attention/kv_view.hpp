@@ -9,8 +9,8 @@ SEQMIX_BEGIN_NAMESPACE
 struct kv_layout {
   any_view<1> lengths{};      ///< [B] keys in use, int32 or int64; all of S when not given
   any_view<2> block_table{};  ///< [B, max_pages] pages of a pool, int32 or int64; needs lengths
-  any_view<1> k_scale{};      ///< scales of quantised keys
-  any_view<1> v_scale{};      ///< scales of quantised values
+  any_view<3> k_scale{};      ///< [B, S, HK] or [pages, page, HK], f32: what int8 keys need
+  any_view<3> v_scale{};      ///< the same for int8 values
 };
 
 /// A non-owning key-value cache, contiguous or paged.
@@ -21,6 +21,9 @@ struct kv_layout {
 /// Sequence b uses its first `lengths[b]` keys. With a table, key j of sequence b is row j % page
 /// of pool page block_table[b, j / page]. Rows past the length, and table entries past the last
 /// page in use, are never read and may hold anything. Sequences may share pages.
+///
+/// Of int8, an element is the integer times the scale of its token and head, as `quantise_rows`
+/// writes them. A stride of 0 makes scales that tokens share, or heads.
 template <class TK, class TV>
 struct kv_view {
   tensor_view<const TK, 4> k;

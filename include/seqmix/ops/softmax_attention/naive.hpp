@@ -188,6 +188,17 @@ void naive_key_outputs(const softmax_attention_problem& p, std::int64_t b,
   }
 }
 
+/// Element d of a key, or of a value, as a number.
+template <class Tag, class T>
+double cached_number(const tensor_view<const T, 4>& x, const tensor_view<const float, 3>& scale,
+                     key_place at, std::int64_t kv_head, std::int64_t d) {
+  const double number = widen<double>(x(at.outer, at.row, kv_head, d));
+  if constexpr (is_quantised<T>) {
+    return number * static_cast<double>(scale(at.outer, at.row, kv_head));
+  }
+  return number;
+}
+
 /// The equation, row by row and pair by pair, in double:
 ///
 ///     s_ij = biased_score(scale q_i.k_j), changed by the score functor if there is one,
@@ -227,7 +238,7 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
             double dot = 0;
             for (std::int64_t d = 0; d < p.key_dim(); ++d) {
               dot += widen<double>(t.q(s.batch, s.q_begin + i, h, d)) *
-                     widen<double>(t.k(at.outer, at.row, kv_head, d));
+                     cached_number<Tag>(t.k, t.k_scale, at, kv_head, d);
             }
             score[j] = biased_score<Tag>(p, b, h, i, j, s, scale * dot);
             if constexpr (!std::is_void_v<Score>) {
@@ -250,7 +261,7 @@ void naive_softmax_attention(const softmax_attention_problem& p) {
             if (seen_by_row[static_cast<std::size_t>(j)]) {
               const key_place at = place_of(p, s, j);
               sum += row[static_cast<std::size_t>(j)] *
-                     widen<double>(t.v(at.outer, at.row, kv_head, c));
+                     cached_number<Tag>(t.v, t.v_scale, at, kv_head, c);
             }
           }
           t.o(s.batch, s.q_begin + i, h, c) = narrow<TO>(sum);

@@ -20,7 +20,39 @@ struct strided_rows {
   SEQMIX_ALWAYS_INLINE const T* at(std::int64_t i) const noexcept { return data + i * row; }
 };
 
-// What follows takes `strided_rows`, or other rows with `at` and `element`.
+/// Rows of integers, each with a scale: `scale(i)`.
+template <class Rows, class Scale>
+struct scaled_rows : Rows {
+  Scale scale;
+};
+
+/// The factor of a row that has none.
+struct no_scale {};
+
+template <class C, class Rows>
+SEQMIX_ALWAYS_INLINE auto scale_of(const Rows& rows, std::int64_t i) noexcept {
+  if constexpr (requires { rows.scale(i); }) {
+    return static_cast<C>(rows.scale(i));
+  } else {
+    return no_scale{};
+  }
+}
+
+/// Elements of a row from `d` on as numbers, in a register.
+template <class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> load_numbers(const T* row, std::int64_t element,
+                                                     std::int64_t d, std::int64_t dim,
+                                                     no_scale) noexcept {
+  return simd::load_strided<C, Arch>(row, element, d, dim);
+}
+template <class C, class Arch, class T>
+SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> load_numbers(const T* row, std::int64_t element,
+                                                     std::int64_t d, std::int64_t dim,
+                                                     C scale) noexcept {
+  return simd::load_strided<C, Arch>(row, element, d, dim) * simd::vec<C, Arch>(scale);
+}
+
+// What follows takes `strided_rows`, or other rows with `at` and `element`, scaled or not.
 
 /// Keys into panels of `columns` keys, each panel [dim][columns]; missing keys of the last panel
 /// are zero.
@@ -32,15 +64,18 @@ void pack_keys(const Rows& keys, std::int64_t count, std::int64_t dim, int colum
   for (std::int64_t first = 0; first < count; first += w) {
     const std::int64_t present = count - first < w ? count - first : w;
     decltype(keys.at(0)) row[w];
+    decltype(scale_of<C>(keys, 0)) scale[w];
     for (std::int64_t i = 0; i < w; ++i) {
-      row[i] = keys.at(i < present ? first + i : first);
+      const std::int64_t key = i < present ? first + i : first;
+      row[i] = keys.at(key);
+      scale[i] = scale_of<C>(keys, key);
     }
     C* out = panels + first / columns * columns * dim + first % columns;
     for (std::int64_t d = 0; d < dim; d += w) {
       V square[w];
       simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
         square[i] =
-            i < present ? simd::load_strided<C, Arch>(row[i], keys.element, d, dim) : V(C(0));
+            i < present ? load_numbers<C, Arch>(row[i], keys.element, d, dim, scale[i]) : V(C(0));
       });
       simd::transpose<C, Arch>(square);
       const std::int64_t rest = dim - d;
@@ -70,10 +105,11 @@ bool pack_values(const Rows& values, std::int64_t count, std::int64_t dim, int c
   V probe(C(0));
   for (std::int64_t j = 0; j < count; ++j) {
     const auto* row = values.at(j);
+    const auto scale = scale_of<C>(values, j);
     for (std::int64_t d = 0; d < dim; d += columns) {
       C* out = panels + (d / columns * capacity + j) * columns;
       for (int c = 0; c < columns; c += w) {
-        const V x = simd::load_strided<C, Arch>(row, values.element, d + c, dim);
+        const V x = load_numbers<C, Arch>(row, values.element, d + c, dim, scale);
         x.store_aligned(out + c);
         probe += x - x;
       }
@@ -90,8 +126,9 @@ void copy_rows(const Rows& rows, std::int64_t count, std::int64_t dim, std::int6
   for (std::int64_t j = 0; j < count; ++j) {
     before(j);
     const auto* row = rows.at(j);
+    const auto scale = scale_of<C>(rows, j);
     for (std::int64_t d = 0; d < stride; d += simd::lanes<C, Arch>) {
-      simd::load_strided<C, Arch>(row, rows.element, d, dim).store_aligned(out + j * stride + d);
+      load_numbers<C, Arch>(row, rows.element, d, dim, scale).store_aligned(out + j * stride + d);
     }
   }
 }

@@ -35,6 +35,7 @@ enum class softmax_attention_feature {
   key_outputs,
   alibi_index,
   relative_bias,
+  quantised_kv,
 };
 
 constexpr const char* name(softmax_attention_feature f) noexcept {
@@ -61,7 +62,8 @@ constexpr const char* name(softmax_attention_feature f) noexcept {
                                    "log_length",
                                    "key_outputs",
                                    "alibi (indexes to measure distance between)",
-                                   "relative_bias"};
+                                   "relative_bias",
+                                   "quantised_kv (int8 keys or values)"};
   return names[static_cast<int>(f)];
 }
 
@@ -83,6 +85,8 @@ struct softmax_attention_problem {
   any_view<1> k_lengths;    // [sequences]; not given: every key counts, never so when paged
   any_view<2> block_table;  // [sequences, most pages], paged only
   std::int64_t page = 0;    // keys in a page, paged only
+  any_view<3> k_scale;      // as k without D; of int8 keys only
+  any_view<3> v_scale;      // as v without V; of int8 values only
   std::int64_t max_q = 0;
   std::int64_t max_k = 0;
 

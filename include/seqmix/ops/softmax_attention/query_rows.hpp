@@ -38,6 +38,25 @@ struct paged_rows {
   }
 };
 
+/// The scales of such rows.
+struct strided_scales {
+  const float* data;
+  std::int64_t step;
+  SEQMIX_ALWAYS_INLINE float operator()(std::int64_t i) const noexcept { return data[i * step]; }
+};
+struct paged_scales {
+  const softmax_attention_problem& problem;
+  const attention_sequence& sequence;
+  const tensor_view<const float, 3>& tensor;
+  std::int64_t kv_head;
+  std::int64_t from;
+
+  SEQMIX_ALWAYS_INLINE float operator()(std::int64_t i) const noexcept {
+    const key_place place = place_of(problem, sequence, from + i);
+    return tensor(place.outer, place.row, kv_head);
+  }
+};
+
 /// The query rows that share one key-value head of one sequence. Row r is token r / group of query
 /// head kv_head * group + r % group: the heads of a group lie side by side, so that one pass over
 /// the keys serves them all, and rows that are near each other have nearly the same mask.
@@ -92,13 +111,11 @@ struct query_rows : row_geometry {
     return in_page < left ? in_page : left;
   }
   /// Keys [from, from + reach(from)).
-  SEQMIX_ALWAYS_INLINE strided_rows<TK> keys(std::int64_t from) const noexcept {
-    const key_place at = place_of(problem, sequence, from);
-    return {&tensors.k(at.outer, at.row, kv_head, 0), tensors.k.stride(1), tensors.k.stride(3)};
+  SEQMIX_ALWAYS_INLINE auto keys(std::int64_t from) const noexcept {
+    return rows_from(tensors.k, tensors.k_scale, from);
   }
-  SEQMIX_ALWAYS_INLINE strided_rows<TV> values(std::int64_t from) const noexcept {
-    const key_place at = place_of(problem, sequence, from);
-    return {&tensors.v(at.outer, at.row, kv_head, 0), tensors.v.stride(1), tensors.v.stride(3)};
+  SEQMIX_ALWAYS_INLINE auto values(std::int64_t from) const noexcept {
+    return rows_from(tensors.v, tensors.v_scale, from);
   }
 
   /// Calls `f` with the rows of keys [from, to), then with those of their values: strided ones
@@ -110,8 +127,8 @@ struct query_rows : row_geometry {
       of_keys(keys(from));
       of_values(values(from));
     } else {
-      of_keys(paged_rows<TK>(problem, sequence, tensors.k, kv_head, from));
-      of_values(paged_rows<TV>(problem, sequence, tensors.v, kv_head, from));
+      of_keys(rows_in_pages(tensors.k, tensors.k_scale, from));
+      of_values(rows_in_pages(tensors.v, tensors.v_scale, from));
     }
   }
 
@@ -148,6 +165,33 @@ struct query_rows : row_geometry {
                        std::log(static_cast<double>(t.sum));
     write_lse(problem.lse, sequence.batch, head_of(r), token, lse);
     write_lse(problem.row_lse, sequence.batch, head_of(r), token, lse);
+  }
+
+ private:
+  template <class T>
+  SEQMIX_ALWAYS_INLINE auto rows_from(const tensor_view<const T, 4>& x,
+                                      const tensor_view<const float, 3>& scale,
+                                      std::int64_t from) const noexcept {
+    const key_place at = place_of(problem, sequence, from);
+    const strided_rows<T> rows{&x(at.outer, at.row, kv_head, 0), x.stride(1), x.stride(3)};
+    if constexpr (is_quantised<T>) {
+      return scaled_rows<strided_rows<T>, strided_scales>{
+          rows, {&scale(at.outer, at.row, kv_head), scale.stride(1)}};
+    } else {
+      return rows;
+    }
+  }
+  template <class T>
+  SEQMIX_ALWAYS_INLINE auto rows_in_pages(const tensor_view<const T, 4>& x,
+                                          const tensor_view<const float, 3>& scale,
+                                          std::int64_t from) const noexcept {
+    const paged_rows<T> rows(problem, sequence, x, kv_head, from);
+    if constexpr (is_quantised<T>) {
+      return scaled_rows<paged_rows<T>, paged_scales>{rows,
+                                                      {problem, sequence, scale, kv_head, from}};
+    } else {
+      return rows;
+    }
   }
 };
 

@@ -220,10 +220,11 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
   const std::int64_t keys = rows.sequence.mask.keys;
   const std::int64_t begin = granule * granule_keys(keys);
   const std::int64_t end = begin + granule_keys(keys) < keys ? begin + granule_keys(keys) : keys;
-  // Read where they lie only when both can be: unit strides and rows of whole registers. A block
-  // that crosses pages is copied; the arithmetic is the same.
-  const bool in_place = rows.tensors.k.stride(3) == 1 && s.key_width == key_dim &&
-                        rows.tensors.v.stride(3) == 1 && s.value_width == value_dim;
+  // Read where they lie only when both can be: numbers with unit strides and rows of whole
+  // registers. A block that crosses pages is copied; the arithmetic is the same.
+  constexpr bool numbers = !is_quantised<TK> && !is_quantised<TV>;
+  const bool dense = rows.tensors.k.stride(3) == 1 && s.key_width == key_dim &&
+                     rows.tensors.v.stride(3) == 1 && s.value_width == value_dim;
   const Terms terms(rows.problem);
   start_split(rows, terms, s);
 
@@ -234,38 +235,39 @@ void split_task(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t granule,
       continue;
     }
     const std::int64_t reach = rows.reach(from);
-    if (in_place && reach >= to - from) {
-      const strided_rows<TK> k = rows.keys(from);
-      const strided_rows<TV> v = rows.values(from);
-      split_block<C, Arch>(rows, terms, s, from, to, dense_rows<TK>{k.data, k.row},
-                           dense_rows<TV>{v.data, v.row},
-                           (from + reach < end ? from + reach : end) - to);
-    } else {
-      // Rows that no stride leads to are asked for ahead: values while keys are copied, and the
-      // next block's keys while values are.
-      const bool scattered = reach < to - from && in_place;
-      const auto ahead_of_key = [&](std::int64_t j) __attribute__((always_inline)) {
-        if (scattered) {
-          prefetch_row(rows.values(from + j).data, value_dim);
-        }
-      };
-      const auto ahead_of_value = [&](std::int64_t j) __attribute__((always_inline)) {
-        if (scattered && to + j < end) {
-          prefetch_row(rows.keys(to + j).data, key_dim);
-        }
-      };
-      rows.with_rows(
-          from, to,
-          [&](const auto& k) {
-            copy_rows<C, Arch>(k, to - from, key_dim, s.key_width, s.key_rows, ahead_of_key);
-          },
-          [&](const auto& v) {
-            copy_rows<C, Arch>(v, to - from, value_dim, s.value_width, s.value_rows,
-                               ahead_of_value);
-          });
-      split_block<C, Arch>(rows, terms, s, from, to, dense_rows<C>{s.key_rows, s.key_width},
-                           dense_rows<C>{s.value_rows, s.value_width}, 0);
+    if constexpr (numbers) {
+      if (dense && reach >= to - from) {
+        const strided_rows<TK> k = rows.keys(from);
+        const strided_rows<TV> v = rows.values(from);
+        split_block<C, Arch>(rows, terms, s, from, to, dense_rows<TK>{k.data, k.row},
+                             dense_rows<TV>{v.data, v.row},
+                             (from + reach < end ? from + reach : end) - to);
+        continue;
+      }
     }
+    // Rows that no stride leads to are asked for ahead: values while keys are copied, and the next
+    // block's keys while values are.
+    const bool scattered = reach < to - from && dense;
+    const auto ahead_of_key = [&](std::int64_t j) __attribute__((always_inline)) {
+      if (scattered) {
+        prefetch_row(rows.values(from + j).data, value_dim);
+      }
+    };
+    const auto ahead_of_value = [&](std::int64_t j) __attribute__((always_inline)) {
+      if (scattered && to + j < end) {
+        prefetch_row(rows.keys(to + j).data, key_dim);
+      }
+    };
+    rows.with_rows(
+        from, to,
+        [&](const auto& k) {
+          copy_rows<C, Arch>(k, to - from, key_dim, s.key_width, s.key_rows, ahead_of_key);
+        },
+        [&](const auto& v) {
+          copy_rows<C, Arch>(v, to - from, value_dim, s.value_width, s.value_rows, ahead_of_value);
+        });
+    split_block<C, Arch>(rows, terms, s, from, to, dense_rows<C>{s.key_rows, s.key_width},
+                         dense_rows<C>{s.value_rows, s.value_width}, 0);
   }
 }
 

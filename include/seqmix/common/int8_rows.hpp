@@ -4,13 +4,20 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <seqmix/ops/selective_state_update/problem.hpp>
-#include <seqmix/simd/bytes.hpp>
 #include <seqmix/simd/fold.hpp>
+#include <seqmix/simd/load.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
 namespace detail {
+
+/// A block of numbers x as int8 and what that is multiplied by:
+///
+///     scale = max |x| / 127,   q = x 127 / max |x|, rounded to the nearest, halves to even
+///
+/// and zeros where max |x| is below 2^-119, which has no reciprocal. A number that is not finite
+/// makes the scale, and so the block, NaN.
+inline constexpr double least_block = 0x1p-119;
 
 /// What the numbers of a register of blocks are multiplied by on their way to int8, and back.
 template <class C, class Arch>
