@@ -23,6 +23,10 @@ struct score_context {
 /// softcap, ALiBi and biases and before masks and softmax see it. It may be called for pairs that a
 /// mask hides, and more than once for a pair; the pair is always one of the sequence's. Trivially
 /// copyable, so that it can travel to a GPU; there its operator() is SEQMIX_HOST_DEVICE.
+///
+/// On a CPU it costs least as arithmetic without branches and calls, of which compilers make vector
+/// code. Distances then are best taken to `int` before they become floats: there is no vector
+/// instruction that makes floats of 64-bit integers before AVX-512.
 template <class F>
 concept attention_score =
     std::is_trivially_copyable_v<F> && std::invocable<const F&, float, const score_context&> &&

@@ -7,6 +7,7 @@
 #include <seqmix/ops/softmax_attention/query_rows.hpp>
 #include <seqmix/ops/softmax_attention/score.hpp>
 #include <seqmix/simd/load.hpp>
+#include <seqmix/simd/tanh.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -104,7 +105,7 @@ struct score_terms {
       const V cap(static_cast<C>(problem.softcap * std::numbers::log2e));
       const V inverse(static_cast<C>(1 / (problem.softcap * std::numbers::log2e)));
       for (std::int64_t j = 0; j < to - from; j += w) {
-        (cap * xsimd::tanh(V::load_aligned(score + j) * inverse)).store_aligned(score + j);
+        (cap * simd::tanh<C, Arch>(V::load_aligned(score + j) * inverse)).store_aligned(score + j);
       }
     }
     if (problem.alibi.given()) {
@@ -204,13 +205,15 @@ struct functor_terms : score_terms<C, Arch> {
              std::int64_t to) const noexcept {
     score_terms<C, Arch>::apply(rows, r, score, from, to);
     if constexpr (!std::is_void_v<Score>) {
-      const Score functor = *static_cast<const Score*>(this->problem.score);
       const std::int64_t keys = rows.sequence.mask.keys;
       const std::int64_t count = (to < keys ? to : keys) - from;
-      for (std::int64_t j = 0; j < count; ++j) {
-        const auto natural = static_cast<float>(score[j] * static_cast<C>(std::numbers::ln2));
-        score[j] = static_cast<C>(functor(natural, context_of(rows, r, from + j))) *
-                   static_cast<C>(std::numbers::log2e);
+      const score_context first = context_of(rows, r, from);
+      std::int64_t j = 0;
+      for (; j + some <= count; j += some) {
+        change<some>(score, j, first);
+      }
+      for (; j < count; ++j) {
+        change<1>(score, j, first);
       }
     }
   }
@@ -231,6 +234,30 @@ struct functor_terms : score_terms<C, Arch> {
                       rows.sequence.mask.queries, rows.sequence.mask.keys});
     }
     return block_visibility::partial;
+  }
+
+ private:
+  /// Scores that the functor is called for in loops of constant length, which compilers turn into
+  /// vector code where the functor allows it.
+  static constexpr int some = 16;
+
+  /// The scores [j, j + Count), of which `first` is the context of number 0.
+  template <int Count>
+  SEQMIX_ALWAYS_INLINE void change(C* score, std::int64_t j,
+                                   const score_context& first) const noexcept {
+    const Score functor = *static_cast<const Score*>(this->problem.score);
+    float natural[Count];
+    for (int i = 0; i < Count; ++i) {
+      natural[i] = static_cast<float>(score[j + i] * static_cast<C>(std::numbers::ln2));
+    }
+    for (int i = 0; i < Count; ++i) {
+      score_context at = first;
+      at.key += j + i;
+      natural[i] = static_cast<float>(functor(natural[i], at));
+    }
+    for (int i = 0; i < Count; ++i) {
+      score[j + i] = static_cast<C>(natural[i]) * static_cast<C>(std::numbers::log2e);
+    }
   }
 };
 
