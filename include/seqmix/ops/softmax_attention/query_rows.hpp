@@ -225,30 +225,17 @@ struct clipped_ranges {
 SEQMIX_ALWAYS_INLINE block_cover cover(const row_geometry& rows, std::int64_t first,
                                        std::int64_t count, std::int64_t from,
                                        std::int64_t to) noexcept {
-  if (rows.sequence.mask.sink_tokens == 0) {
-    // One run a row, and both its ends only move right from row to row.
-    const clipped_ranges top(rows.visible(first), from, to);
-    const clipped_ranges bottom(rows.visible(first + count - 1), from, to);
-    return {top.begin, bottom.end, bottom.begin <= top.begin && top.end >= bottom.end};
+  // All ends of a row's runs only move right from row to row.
+  const clipped_ranges top(rows.visible(first), from, to);
+  const clipped_ranges bottom(rows.visible(first + count - 1), from, to);
+  block_cover c{top.begin, bottom.end, bottom.begin <= top.begin && top.end >= bottom.end};
+  if (bottom.sink_end > from) {
+    // Sinks lie before the window.
+    c.full = top.sink_end >= bottom.sink_end && c.empty();
+    c.end = c.empty() ? bottom.sink_end : c.end;
+    c.begin = from;
   }
-  block_cover hull{to, from, true};
-  for (std::int64_t r = first; r < first + count; ++r) {
-    const clipped_ranges c(rows.visible(r), from, to);
-    if (c.sink_end > c.sink_begin) {
-      hull.begin = from;
-      hull.end = c.sink_end > hull.end ? c.sink_end : hull.end;
-    }
-    if (c.end > c.begin) {
-      hull.begin = c.begin < hull.begin ? c.begin : hull.begin;
-      hull.end = c.end > hull.end ? c.end : hull.end;
-    }
-  }
-  for (std::int64_t r = first; r < first + count; ++r) {
-    const clipped_ranges c(rows.visible(r), from, to);
-    hull.full &= (c.begin <= hull.begin && c.end >= hull.end) ||
-                 (c.sink_begin <= hull.begin && c.sink_end >= hull.end);
-  }
-  return hull;
+  return c;
 }
 
 /// Scores of keys [from, to), of which row sees `c` only: the others become `hidden`.

@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <seqmix/common/online_softmax.hpp>
+#include <seqmix/simd/fold.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -26,6 +27,38 @@ SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> weight_below(simd::vec<C, Arch> x) noexc
   return simd::detail::horner(powers::polynomial, r, C(2)) * power;
 }
 
+/// The largest lane of each of `Rows` registers, in order; zeros behind them, up to whole
+/// registers.
+template <int Rows, class C, class Arch>
+SEQMIX_ALWAYS_INLINE void largest_lanes(const simd::vec<C, Arch> (&x)[Rows], C* out) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int w = simd::lanes<C, Arch>;
+  constexpr int padded = (Rows + w - 1) / w * w;
+  if constexpr (2 * Rows > w) {
+    V square[padded];
+    simd::unroll<padded>([&](auto i) __attribute__((always_inline)) {
+      if constexpr (i < Rows) {
+        square[i] = x[i];
+      } else {
+        square[i] = V(C(0));
+      }
+    });
+    for (int i = 0; i < padded; i += w) {
+      simd::fold_each<C, Arch>(square + i, [](V a, V b) __attribute__((always_inline)) {
+        return xsimd::max(a, b);
+      }).store_aligned(out + i);
+    }
+  } else {
+    simd::unroll<padded>([&](auto i) __attribute__((always_inline)) {
+      if constexpr (i < Rows) {
+        out[i] = simd::max_lanes<C, Arch>(x[i]);
+      } else {
+        out[i] = C(0);
+      }
+    });
+  }
+}
+
 /// `online_softmax` of a strip: `Rows` rows of `n` scores, a multiple of two registers, `stride`
 /// apart. The rows side by side hide what each of them waits for; each has the bits that it gets
 /// alone.
@@ -45,16 +78,24 @@ SEQMIX_ALWAYS_INLINE void softmax_strip(C* scores, std::int64_t stride, std::int
 
   // How much rows shrink is found for all of them at once, if any does.
   constexpr int padded = (Rows + w - 1) / w * w;
-  alignas(64) C shrink[padded] = {};
-  C reference[Rows];
+  alignas(64) C before[padded] = {};
+  alignas(64) C maximum[padded];
+  alignas(64) C reference[padded];
+  alignas(64) C shrink[padded];
+  simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) { before[r] = state[r].maximum; });
+  largest_lanes<Rows, C, Arch>(largest, maximum);
   bool moved = false;
+  for (int i = 0; i < padded; i += w) {
+    const V old = V::load_aligned(before + i);
+    const V most = V::load_aligned(maximum + i);
+    moved |= !xsimd::all(most == old);
+    // `softmax_reference`
+    const V against = xsimd::select(most == V(-std::numeric_limits<C>::infinity()), V(C(0)), most);
+    against.store_aligned(reference + i);
+    (old - against).store_aligned(shrink + i);
+  }
   simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-    const C before = state[r].maximum;
-    const C maximum = simd::max_lanes<C, Arch>(largest[r]);
-    moved |= !(maximum == before);
-    reference[r] = softmax_reference(maximum);
-    shrink[r] = before - reference[r];
-    state[r].maximum = maximum;
+    state[r].maximum = maximum[r];
     factor[r] = C(1);
   });
   if (moved) {
