@@ -4,6 +4,7 @@
 #include <seqmix/core/context.hpp>
 #include <seqmix/dispatch/registry.hpp>
 #include <seqmix/ops/softmax_attention/bf16_tiles.hpp>
+#include <string_view>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -80,22 +81,11 @@ struct bf16_tiles_cpu {
   using rows_type = query_rows<bf16, bf16, bf16, TO>;
 
   static dispatch::offer query(const softmax_attention_problem& p, const context& ctx) {
-    using feature = softmax_attention_feature;
     dispatch::offer answer;
     answer.target = Tiles::name;
     answer.algorithm = "bf16_tiles";
-    const auto needs = [&](feature f) { return p.required.contains(f); };
-    if (p.q.type != scalar_type::bf16 || p.k.type != scalar_type::bf16 ||
-        p.v.type != scalar_type::bf16 || p.o.type != scalar_type_of<TO>) {
-      answer.lacks = "these element types (it has q, k, v of bf16 and o of bf16 or f32)";
-    } else if (needs(feature::score_functor) || needs(feature::mask_functor)) {
-      answer.lacks = "functors";
-    } else if (needs(feature::normaliser)) {
-      answer.lacks = "this normaliser (it has softmax)";
-    } else if (needs(feature::key_outputs)) {
-      answer.lacks = "key_outputs";
-    } else if (!ctx.pin.algorithm.empty() && ctx.pin.algorithm != "bf16_tiles") {
-      answer.lacks = "the pinned algorithm (it has bf16_tiles)";
+    if (const char* lacks = lacking(p, ctx.pin.algorithm)) {
+      answer.lacks = lacks;
     } else {
       answer.workspace_bytes = plan_type(p, ctx, nullptr).bytes;
     }
@@ -111,6 +101,29 @@ struct bf16_tiles_cpu {
   }
 
  private:
+  /// What it cannot do for a call; null when it can.
+  static const char* lacking(const softmax_attention_problem& p,
+                             std::string_view algorithm) noexcept {
+    using feature = softmax_attention_feature;
+    const auto needs = [&](feature f) { return p.required.contains(f); };
+    if (p.q.type != scalar_type::bf16 || p.k.type != scalar_type::bf16 ||
+        p.v.type != scalar_type::bf16 || p.o.type != scalar_type_of<TO>) {
+      return "these element types (it has q, k, v of bf16 and o of bf16 or f32)";
+    }
+    if (needs(feature::score_functor) || needs(feature::mask_functor)) {
+      return "functors: only the caller's unit knows their types";
+    }
+    if (needs(feature::normaliser)) {
+      return "this normaliser (it has softmax)";
+    }
+    if (needs(feature::key_outputs)) {
+      return "key_outputs";
+    }
+    return algorithm.empty() || algorithm == "bf16_tiles"
+               ? nullptr
+               : "the pinned algorithm (it has bf16_tiles)";
+  }
+
   static void task(const softmax_attention_problem& p, const plan_type& plan, std::int64_t index,
                    int worker) noexcept {
     const std::int64_t b = plan.sequence_of(index, p.sequences);
