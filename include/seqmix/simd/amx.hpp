@@ -5,7 +5,10 @@
 #include <seqmix/core/scalar.hpp>
 #include <seqmix/simd/arch.hpp>
 
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__)
+// The second spelling is that of older clang.
+#if (defined(__AMX_TILE__) && defined(__AMX_BF16__)) || \
+    (defined(__AMXTILE__) && defined(__AMXBF16__))
+#define SEQMIX_HAS_AMX_BF16 1
 #include <immintrin.h>
 #endif
 
@@ -13,7 +16,7 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace simd {
 
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__)
+#ifdef SEQMIX_HAS_AMX_BF16
 
 /// Products of bf16 matrices by Intel's AMX: the engine of the attention by tiles. A process must
 /// have asked the system for tile registers, and a thread must have configured its own.

@@ -51,7 +51,7 @@ std::uint64_t saved_states() noexcept {
 }
 
 /// The component of the extended state that tile registers are.
-constexpr int tile_data = 18;
+constexpr long tile_data = 18;
 
 /// Whether the system can give a process tile registers. They are not part of what it saves of a
 /// thread before the process asks.

@@ -15,10 +15,10 @@ using tiles = detail::bf16_tiles_cpu<TO, simd::amx_tiles, simd::amx_arch>;
 
 }  // namespace
 
-const attention tiles_bf16 = {"amx", dispatch::processor::cpu, &tiles<bf16>::query,
-                              &tiles<bf16>::run};
-const attention tiles_f32 = {"amx", dispatch::processor::cpu, &tiles<float>::query,
-                             &tiles<float>::run};
+constinit const attention tiles_bf16 = {"amx", dispatch::processor::cpu, &tiles<bf16>::query,
+                                        &tiles<bf16>::run};
+constinit const attention tiles_f32 = {"amx", dispatch::processor::cpu, &tiles<float>::query,
+                                       &tiles<float>::run};
 
 }  // namespace multiarch::amx
 
