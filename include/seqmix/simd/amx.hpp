@@ -16,6 +16,9 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace simd {
 
+/// AVX512_BF16, beside `feature_f16c`. In no default: kernels ask for it.
+inline constexpr unsigned feature_bf16 = 2;
+
 #ifdef SEQMIX_HAS_AMX_BF16
 
 /// Products of bf16 matrices by Intel's AMX: the engine of the attention by tiles. A process must

@@ -14,7 +14,6 @@ namespace simd {
 
 /// Instruction sets that change what a kernel compiles to but are no part of xsimd's architecture.
 inline constexpr unsigned feature_f16c = 1;
-inline constexpr unsigned feature_bf16 = 2;  // AVX512_BF16; in no default, kernels ask for it
 
 /// The tag that every kernel carries as a template parameter. It names all that compiler flags may
 /// change in the kernel's body: two units with different flags never share a symbol.

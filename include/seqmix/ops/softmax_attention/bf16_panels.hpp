@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <seqmix/ops/softmax_attention/pack.hpp>
+#include <seqmix/simd/amx.hpp>
 #include <seqmix/simd/words.hpp>
 
 // Packing for products of bf16 matrices by tiles: the right operand lies in steps of 32 rows and 32
