@@ -19,7 +19,8 @@ using seqmix::tensor_view;
 /// One call. T queries against S keys for each of B sequences, or packed sequences.
 struct row {
   std::string group;
-  std::string algorithm{};  // empty: what dispatch chooses
+  std::string algorithm{};       // empty: what dispatch chooses
+  std::string implementation{};  // likewise
   std::int64_t B = 1, T = 1, S = 1, H = 1, HK = 1, D = 64;
   bool causal = false;
   std::int64_t window = seqmix::unbounded;  // keys to the left
@@ -63,7 +64,7 @@ std::string types_name() {
 template <class T, class KV>
 std::string name_of(const row& r) {
   std::string name = "softmax_attention/" + r.group + "/";
-  name += r.algorithm.empty() ? "auto" : r.algorithm;
+  name += !r.implementation.empty() ? r.implementation : r.algorithm.empty() ? "auto" : r.algorithm;
   const auto field = [&](const char* key, std::int64_t value) {
     name += std::string("/") + key + ":" + std::to_string(value);
   };
@@ -293,7 +294,7 @@ void run(benchmark::State& state, const row& r, const std::string& name, int thr
     return std::make_shared<tensors<T, KV>>(r, copies);
   });
   team workers(threads);
-  seqmix::context ctx{.pin = {.algorithm = r.algorithm}};
+  seqmix::context ctx{.pin = {.implementation = r.implementation, .algorithm = r.algorithm}};
   if (threads > 1) {
     ctx.executor = workers;
   }
@@ -415,6 +416,31 @@ void add_extras(const settings& s, std::int64_t tokens, const std::vector<std::i
   }
 }
 
+/// Products by AMX, where seqmix::multiarch is linked and the machine has it.
+void add_tiles(const settings& s) {
+  const tensors<seqmix::bf16, seqmix::bf16> one({.group = "prefill"}, 1);
+  row r{.group = "prefill", .implementation = "amx"};
+  const auto report = with_arguments(r, one, 0, [](const auto&... a) {
+    return seqmix::softmax_attention.explain(a...,
+                                             seqmix::context{.pin = {.implementation = "amx"}});
+  });
+  if (report.implementation != "amx") {
+    return;
+  }
+  for (const std::int64_t dim : {64, 128, 256}) {
+    for (const bool causal : {false, true}) {
+      for (const std::int64_t tokens : {512, 1024, 2048, 4096, 8192}) {
+        r = square(tokens, dim, causal);
+        r.implementation = "amx";
+        add<seqmix::bf16>(s, r);
+      }
+      r = square(2048, dim, causal, 8, 8);
+      r.implementation = "amx";
+      add<seqmix::bf16>(s, r);
+    }
+  }
+}
+
 void register_smoke_rows(const settings& s) {
   add<float>(s, square(200, 64, false));
   add<float>(s, square(200, 64, true, 4, 2));
@@ -453,6 +479,7 @@ void register_rows(const settings& s) {
     }
   }
   add_weights(s);
+  add_tiles(s);
   for (const std::int64_t dim : {64, 128}) {
     row windowed = square(16384, dim, true);
     add<float>(s, windowed);
