@@ -165,24 +165,19 @@ void pack_tile_values(const Rows& values, std::int64_t from, std::int64_t count,
   }
 }
 
-/// A row of weights, a multiple of 32, rounded to nearest even.
+/// Two registers of weights in a row, rounded to nearest even.
 template <class Arch>
-SEQMIX_ALWAYS_INLINE void round_weights(const float* x, std::int64_t n, bf16* out) noexcept {
-  using V = simd::vec<float, Arch>;
+SEQMIX_ALWAYS_INLINE void round_weights(simd::vec<float, Arch> first, simd::vec<float, Arch> second,
+                                        bf16* out) noexcept {
 #if defined(__AVX512BF16__)
   if constexpr ((Arch::features & simd::feature_bf16) != 0 && simd::lanes<float, Arch> == 16) {
-    for (std::int64_t j = 0; j < n; j += tile_side) {
-      const __m512bh both =
-          _mm512_cvtne2ps_pbh(V::load_aligned(x + j + 16), V::load_aligned(x + j));
-      void* at = out + j;
-      __builtin_memcpy(at, &both, sizeof(both));
-    }
+    const __m512bh both = _mm512_cvtne2ps_pbh(second, first);
+    __builtin_memcpy(out, &both, sizeof(both));
     return;
   }
 #endif
-  for (std::int64_t j = 0; j < n; j += simd::lanes<float, Arch>) {
-    simd::store<float, Arch>(V::load_aligned(x + j), out + j);
-  }
+  simd::store<float, Arch>(first, out);
+  simd::store<float, Arch>(second, out + simd::lanes<float, Arch>);
 }
 
 }  // namespace detail

@@ -60,6 +60,61 @@ struct bf16_tile_scratch {
   }
 };
 
+/// Scores of `Rows` rows, a multiple of the lanes, to weights of bf16. As `softmax_strip`, but that
+/// scores are multiplied by their row's `scale`, which is above zero, on the way, and that weights
+/// go elsewhere.
+template <int Rows, class Arch>
+SEQMIX_ALWAYS_INLINE void softmax_tile_rows(const float* scores, const float* scale, std::int64_t n,
+                                            softmax_state<float, Arch>* state, float* factor,
+                                            bf16* weights) noexcept {
+  using V = simd::vec<float, Arch>;
+  constexpr int w = simd::lanes<float, Arch>;
+  static_assert(Rows % w == 0);
+  V largest[Rows];
+  simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+    largest[r] = V::load_aligned(scores + r * tile_score_row);
+  });
+  for (std::int64_t j = w; j < n; j += w) {
+    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+      largest[r] = xsimd::max(largest[r], V::load_aligned(scores + r * tile_score_row + j));
+    });
+  }
+  alignas(64) float maximum[Rows];
+  alignas(64) float reference[Rows];
+  alignas(64) float before[Rows];
+  largest_lanes<Rows, float, Arch>(largest, maximum);
+  for (int r = 0; r < Rows; ++r) {
+    before[r] = state[r].maximum;
+  }
+  for (int r = 0; r < Rows; r += w) {
+    const V old = V::load_aligned(before + r);
+    const V most = xsimd::max(old, V::load_aligned(maximum + r) * V::load_unaligned(scale + r));
+    // `softmax_reference`
+    const V against =
+        xsimd::select(most == V(-std::numeric_limits<float>::infinity()), V(0.0f), most);
+    most.store_aligned(maximum + r);
+    against.store_aligned(reference + r);
+    weight_below<float, Arch>(old - against).store_unaligned(factor + r);
+  }
+  for (int r = 0; r < Rows; ++r) {
+    const float* score = scores + r * tile_score_row;
+    const V slope(scale[r]);
+    const V most(-reference[r]);
+    V even(0.0f);
+    V odd(0.0f);
+    for (std::int64_t j = 0; j < n; j += 2 * w) {
+      const V first = weight_below<float, Arch>(simd::fma(V::load_aligned(score + j), slope, most));
+      const V second =
+          weight_below<float, Arch>(simd::fma(V::load_aligned(score + j + w), slope, most));
+      round_weights<Arch>(first, second, weights + r * tile_weight_row + j);
+      even += first;
+      odd += second;
+    }
+    state[r].maximum = maximum[r];
+    state[r].sum = simd::fma(state[r].sum, V(factor[r]), even + odd);
+  }
+}
+
 /// Scores of `Rows` rows from row `first` on, of which `count` exist, to bf16 weights. `at` is
 /// where their state lies, `r0` their place in the strip; scores are those of keys [from, to).
 template <int Rows, class Arch>
@@ -69,11 +124,18 @@ void weigh_tile_rows(const row_geometry& rows, const score_terms<float, Arch>& t
                      std::int64_t to, float* factor) noexcept {
   using V = simd::vec<float, Arch>;
   float* scores = s.scores + r0 * tile_score_row;
-  for (std::int64_t r = 0; r < Rows && r < count; ++r) {
+  float scale[Rows];
+  for (std::int64_t r = 0; r < Rows; ++r) {
+    scale[r] = r < count ? s.factors[at + r] : 1.0f;
     float* score = scores + r * tile_score_row;
-    const V scale(s.factors[at + r]);
-    for (std::int64_t j = 0; j < to - from; j += simd::lanes<float, Arch>) {
-      (V::load_aligned(score + j) * scale).store_aligned(score + j);
+    if (terms.any || !(scale[r] > 0)) {
+      for (std::int64_t j = 0; j < to - from; j += simd::lanes<float, Arch>) {
+        (V::load_aligned(score + j) * V(scale[r])).store_aligned(score + j);
+      }
+      scale[r] = 1;
+    }
+    if (r >= count) {
+      continue;
     }
     if (terms.any) {
       terms.apply(rows, first + r, score, from, to);
@@ -83,15 +145,12 @@ void weigh_tile_rows(const row_geometry& rows, const score_terms<float, Arch>& t
                                     : clipped_ranges(rows.visible(first + r), from, cover.end);
     mask_scores(score, seen, from, to, -std::numeric_limits<float>::infinity());
   }
-  softmax_strip<Rows, float, Arch>(scores, tile_score_row, to - from, s.state + at, factor);
-  for (std::int64_t r = 0; r < Rows; ++r) {
-    round_weights<Arch>(scores + r * tile_score_row, to - from,
-                        s.weights + (r0 + r) * tile_weight_row);
-  }
+  softmax_tile_rows<Rows, Arch>(scores, scale, to - from, s.state + at, factor,
+                                s.weights + r0 * tile_weight_row);
 }
 
-/// Adds what was kept apart of the values to the rows that see it. The weights are still in
-/// `s.scores`, from key `from` on.
+/// Adds what was kept apart of the values to the rows that see it. Weights are those of the keys
+/// from `from` on.
 template <class Arch>
 void add_outliers(const row_geometry& rows, const bf16_tile_scratch<Arch>& s,
                   const tile_outliers& apart, std::int64_t at, std::int64_t first,
@@ -103,7 +162,7 @@ void add_outliers(const row_geometry& rows, const bf16_tile_scratch<Arch>& s,
       if (!rows.visible(first + r).contains(key)) {
         continue;
       }
-      const V weight(s.scores[r * tile_score_row + (key - from)]);
+      const V weight(static_cast<float>(s.weights[r * tile_weight_row + (key - from)]));
       float* out = s.values + (at + r) * s.value_width;
       for (std::int64_t c = 0; c < s.value_width; c += simd::lanes<float, Arch>) {
         const V value = simd::load<float, Arch>(apart.values + i * s.value_width + c);
@@ -130,7 +189,7 @@ void bf16_tile_strip(const row_geometry& rows, const score_terms<float, Arch>& t
   }
 
   const std::int64_t from = block_begin + left;
-  constexpr int together = 8;
+  constexpr int together = 16;
   float factor[tile_side];
   for (std::int64_t r = 0; r < count; r += together) {
     weigh_tile_rows<together, Arch>(rows, terms, s, at + r, r, first + r, count - r, cover, from,
