@@ -17,7 +17,7 @@ struct attention_kernels {
       return "functors: only the caller's unit knows their types";
     }
     if (of<isa::avx2>(p) == nullptr) {
-      return "these element types (it has f32, f64, f16, bf16, and f32 over f16 or bf16)";
+      return "these element types (it has f32, f64, f16, bf16, and f32 over f16, bf16 or i8)";
     }
     return {};
   }
@@ -48,6 +48,7 @@ struct attention_kernels {
       {scalar_type::f32, scalar_type::f16, &avx2::flash_f32_over_f16, &avx512::flash_f32_over_f16},
       {scalar_type::f32, scalar_type::bf16, &avx2::flash_f32_over_bf16,
        &avx512::flash_f32_over_bf16},
+      {scalar_type::f32, scalar_type::i8, &avx2::flash_f32_over_i8, &avx512::flash_f32_over_i8},
   };
 };
 

@@ -15,11 +15,11 @@ using attention = dispatch::implementation<softmax_attention_problem>;
 
 namespace avx2 {
 extern const attention flash_f32, flash_f64, flash_f16, flash_bf16, flash_f32_over_f16,
-    flash_f32_over_bf16;
+    flash_f32_over_bf16, flash_f32_over_i8;
 }
 namespace avx512 {
 extern const attention flash_f32, flash_f64, flash_f16, flash_bf16, flash_f32_over_f16,
-    flash_f32_over_bf16;
+    flash_f32_over_bf16, flash_f32_over_i8;
 }
 
 }  // namespace multiarch

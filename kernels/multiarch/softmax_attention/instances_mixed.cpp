@@ -12,6 +12,8 @@ const attention flash_f32_over_f16 =
     detail::flash_attention_entry<float, f16, f16, float, simd::default_arch>;
 const attention flash_f32_over_bf16 =
     detail::flash_attention_entry<float, bf16, bf16, float, simd::default_arch>;
+const attention flash_f32_over_i8 =
+    detail::flash_attention_entry<float, std::int8_t, std::int8_t, float, simd::default_arch>;
 
 }  // namespace multiarch::SEQMIX_MULTIARCH_ISA
 

@@ -27,7 +27,7 @@ SEQMIX_BEGIN_NAMESPACE
 /// H is a multiple of HK: query head h reads key-value head h / (H / HK). D and V are 1 to 1024 and
 /// may differ. Elements are float, double, f16 or bf16, each tensor its own; scores and sums are
 /// kept in float, or in double when any tensor is double. Any strides. `o` shares no memory with an
-/// input. Causal and window bounds are aligned bottom-right: `off = S - T`.
+/// input. A `kv_view` may hold int8. Causal and window bounds are bottom-right: `off = S - T`.
 ///
 /// A row that sees no key gets zeros and a log-sum-exp of minus infinity, or of its sink logit. A
 /// row's bits depend neither on the other sequences nor on the executor. Non-finite values reach
