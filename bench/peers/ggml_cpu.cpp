@@ -105,12 +105,19 @@ class block {
               leaf(&first_sequence, {1}, GGML_TYPE_I32)};
     }
     if (is("flash_attn_ext")) {
-      ggml_tensor* k = leaf(c.inputs[1], {c.K, c.HK, c.S});
-      ggml_tensor* v = leaf(c.inputs[2], {c.V, c.HK, c.S});
+      ggml_tensor* k = leaf(c.inputs[1], {c.K, c.HK, c.S}, cache_type());
+      ggml_tensor* v = leaf(c.inputs[2], {c.V, c.HK, c.S}, cache_type());
       ggml_tensor* mask = c.causal != 0 ? leaf(c.inputs[3], {c.S, c.T}, GGML_TYPE_F16) : nullptr;
       return {heads_last(row(0)), heads_last(k), heads_last(v), mask};
     }
     return {};
+  }
+
+  /// Of keys and values; ggml's int8 are blocks of 32 with a scale of f16.
+  ggml_type cache_type() const {
+    return call_.types == peer_types::f32_over_bf16 ? GGML_TYPE_BF16
+           : call_.types == peer_types::f32_over_i8 ? GGML_TYPE_Q8_0
+                                                    : GGML_TYPE_F32;
   }
 
   /// [channels, heads, tokens] seen as [channels, tokens, heads].

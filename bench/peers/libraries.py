@@ -22,23 +22,27 @@ class CallFields(ctypes.Structure):
         [("operation", ctypes.c_char_p), ("inputs", ctypes.c_void_p * 8)]
         + [(name, ctypes.c_void_p) for name in ("state", "output", "final_state")]
         + [(name, ctypes.c_int64) for name in ("T", "S", "H", "HK", "K", "V")]
-        + [("scale", ctypes.c_double), ("causal", ctypes.c_int32), ("threads", ctypes.c_int32)])
+        + [("scale", ctypes.c_double)]
+        + [(name, ctypes.c_int32) for name in ("causal", "threads", "types")]
+        + [("implementation", ctypes.c_char_p)])
 
 
-def fields(row, operation, inputs, state, output, final_state, threads):
+def fields(row, operation, inputs, state, output, final_state, threads, implementation=None):
     address = lambda array: None if array is None else array.ctypes.data
     call = CallFields(operation=operation.encode(), state=address(state), output=address(output),
                       final_state=address(final_state), scale=row.scale, causal=row.causal,
-                      threads=threads,
+                      threads=threads, types=operators.TYPES.index(row.types),
+                      implementation=implementation and implementation.encode(),
                       **{n: getattr(row, n) for n in ("T", "S", "H", "HK", "K", "V")})
     for i, array in enumerate(inputs):
         call.inputs[i] = address(array)
     return call
 
 
-def poisoned(shape):
+def poisoned(shape, dtype=np.float32):
     """So that an element that a side leaves out cannot pass for a result."""
-    return operators.dense(np.full(shape, np.nan))
+    nan = np.full(shape, np.nan)
+    return operators.dense(operators.to_bf16(nan) if dtype == np.uint16 else nan, dtype)
 
 
 def load(path):
@@ -54,7 +58,9 @@ def function(library, name, result, *arguments):
 class Seqmix:
     name = "seqmix"
 
-    def __init__(self, path):
+    def __init__(self, path, implementation=None):
+        """implementation: what softmax rows are pinned to."""
+        self.implementation = implementation
         library = load(path)
         call = ctypes.POINTER(CallFields)
         self.run = function(library, "seqmix_peer_run", ctypes.c_char_p, call, ctypes.c_int64)
@@ -79,10 +85,10 @@ class SeqmixCall:
     def __init__(self, side, row, x, threads):
         self.kept = [x[name] for name in operators.arguments(row)]
         self.side, self.repeats, self.state = side, 1, x.get("state")
-        self.output = poisoned((row.T, row.H, row.V))
+        self.output = poisoned((row.T, row.H, row.V), row.output_type)
         self.after = None if self.state is None else poisoned(self.state.shape)
         self.call = fields(row, row.operator, self.kept, self.state, self.output, self.after,
-                           threads)
+                           threads, side.implementation if row.group == "softmax" else None)
 
     def plan(self, repeats):
         self.repeats = repeats
@@ -95,7 +101,8 @@ class SeqmixCall:
         return self.side.explain(ctypes.byref(self.call)).decode()
 
     def result(self):
-        return self.output, self.after
+        bf16 = self.output.dtype == np.uint16
+        return operators.from_bf16(self.output) if bf16 else self.output, self.after
 
 
 def causal_mask(row):
@@ -110,6 +117,23 @@ def with_zeros_before(row, x):
     """[H, K - 1 + T, 1]: a channel's tokens side by side, behind the zeros before the first."""
     tokens = np.concatenate([np.zeros((row.K - 1, row.H, 1), np.float32), x["x"]])
     return tokens.transpose(1, 0, 2)
+
+
+def to_q8_0(x):
+    """Blocks of 32 numbers as ggml's: an f16 that 32 int8 are multiplied by, 34 bytes in all."""
+    x = x.reshape(*x.shape[:-1], -1, 32)
+    scale = np.abs(x).max(axis=-1, keepdims=True) / np.float32(127)
+    q = np.rint(x / np.where(scale > 0, scale, np.float32(1))).astype(np.int8)
+    blocks = np.concatenate([scale.astype(np.float16).view(np.uint8), q.view(np.uint8)], axis=-1)
+    return blocks.reshape(*x.shape[:-2], -1)
+
+
+def of_cache(x, name):
+    """Keys or values; int8 of a token and head in ggml's blocks, the nearest that it has."""
+    array = x[name]
+    if array.dtype != np.int8:
+        return array
+    return to_q8_0(operators.from_int8(array, x[f"{name}_scale"]))
 
 
 # operator -> ggml's: name, inputs in the order of its arguments, whether its state is [H, V, K].
@@ -131,8 +155,13 @@ GGML = {
                        lambda row, x: [x[n] for n in ("x", "dt", "a", "B", "C")], True),
     "ssd": ("ssm_scan", lambda row, x: [x[n] for n in ("x", "dt", "a", "B", "C")], True),
     "softmax_attention": (
-        "flash_attn_ext", lambda row, x: [x["q"], x["k"], x["v"], causal_mask(row)], False),
+        "flash_attn_ext",
+        lambda row, x: [x["q"], of_cache(x, "k"), of_cache(x, "v"), causal_mask(row)], False),
 }
+
+# Looser than for seqmix: ggml rounds queries to the type of the keys, and quantises to its blocks
+# what has been rounded to seqmix's rows.
+GGML_TOLERANCE = {"f32_over_bf16": 8e-3, "f32_over_i8": 2e-2}
 
 
 class Ggml:
@@ -149,13 +178,15 @@ class Ggml:
         self.about = {"ggml": f"{about(b'ggml').decode()}, {about(b'isa').decode()}"}
 
     def offers(self, row):
-        return row.operator in GGML
+        return row.operator in GGML and row.types != "bf16"
 
     def open(self, row, x, threads):
         if row.K != row.V and row.group != "scans":
             raise Refused("K and V have to be equal")
         if row.operator == "rwkv7" and row.K % 64 != 0:
             raise Refused("writes past rows that are no multiple of 64")
+        if row.types == "f32_over_i8" and row.K % 32 != 0:
+            raise Refused("its blocks are of 32")
         return GgmlCall(self, row, x, threads)
 
 
@@ -163,6 +194,7 @@ class GgmlCall:
     def __init__(self, side, row, x, threads):
         operation, convert, self.v_first = GGML[row.operator]
         self.side, self.row, self.graph, self.label = side, row, None, operation
+        self.tolerance = GGML_TOLERANCE.get(row.types)
         self.kept = [None if a is None else operators.dense(a, a.dtype) for a in convert(row, x)]
         state = x.get("state")
         if state is not None and self.v_first:

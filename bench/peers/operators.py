@@ -12,7 +12,12 @@ import math
 
 import numpy as np
 
-TOLERANCE = 5e-5  # of a result, relative to the largest element compared, as in support/data.hpp
+# Of a result, relative to the largest element compared, as in support/data.hpp.
+TOLERANCE = 5e-5
+BF16_TOLERANCE = 8e-3  # of an output of bf16
+
+# Of queries and output, and of keys and values: in the order of peer_types of call.hpp.
+TYPES = ("f32", "bf16", "f32_over_bf16", "f32_over_i8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Row:
     """One shape of one operator. T queries, S keys; H and HK their heads; K and V channels.
 
     Scans have H heads or channels, a state of K numbers (or K taps) for each of V channels of them.
+    Only softmax attention has element types other than f32.
     """
     group: str
     operator: str
@@ -30,6 +36,7 @@ class Row:
     S: int
     HK: int
     causal: bool = False
+    types: str = "f32"
 
     @property
     def name(self):
@@ -42,11 +49,20 @@ class Row:
                       zip(SCANS[self.operator].letters, (self.H, self.V, self.K)) if letter]
         else:
             parts += [f"H:{self.H}", f"K:{self.K}", f"V:{self.V}"]
-        return "/".join(parts) + "/f32"
+        return "/".join([*parts, self.types])
 
     @property
     def scale(self):
         return 1.0 if self.operator == "rwkv7" else self.K ** -0.5
+
+    @property
+    def output_type(self):
+        """bf16 is the upper half of an f32, in a uint16: NumPy has no such numbers."""
+        return np.uint16 if self.types == "bf16" else np.float32
+
+    @property
+    def tolerance(self):
+        return BF16_TOLERANCE if self.types == "bf16" else TOLERANCE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +115,9 @@ def arguments(row):
     """The names of the inputs in the order of seqmix's arguments."""
     if row.group == "scans":
         return SCANS[row.operator].arguments
-    gates = RECURRENCES[row.operator].gates if row.group == "recurrences" else []
-    return ["q", "k", "v", *gates]
+    if row.group == "recurrences":
+        return ["q", "k", "v", *RECURRENCES[row.operator].gates]
+    return ["q", "k", "v", *(["k_scale", "v_scale"] if row.types == "f32_over_i8" else [])]
 
 
 def scan(operator, t, h, k, v=1):
@@ -111,8 +128,9 @@ def recurrence(operator, t, h, d):
     return Row("recurrences", operator, T=t, S=t, H=h, HK=h, K=d, V=d)
 
 
-def softmax(t, s, h, hk, d, causal):
-    return Row("softmax", "softmax_attention", T=t, S=s, H=h, HK=hk, K=d, V=d, causal=causal)
+def softmax(t, s, h, hk, d, causal, types="f32"):
+    return Row("softmax", "softmax_attention", T=t, S=s, H=h, HK=hk, K=d, V=d, causal=causal,
+               types=types)
 
 
 def all_rows():
@@ -127,7 +145,8 @@ def all_rows():
     rows.append(scan("ssd", 256, 48, 128, 64))
     for d in (64, 128):
         for t, h in ((128, 8), (512, 8), (2048, 8), (8192, 1)):
-            rows += [softmax(t, t, h, h, d, causal) for causal in (False, True)]
+            rows += [softmax(t, t, h, h, d, causal, types) for causal in (False, True)
+                     for types in (TYPES if t == 2048 else TYPES[:2])]
     rows.append(softmax(1, 16384, 32, 8, 128, False))
     return rows
 
@@ -136,7 +155,40 @@ def smoke_rows():
     rows = [recurrence(operator, 40, 2, 64) for operator in RECURRENCES]
     rows += [scan("causal_conv1d", 40, 50, 4), scan("selective_scan", 40, 50, 16),
              scan("ssd", 40, 2, 16, 8)]
-    return rows + [softmax(70, 70, 2, 1, 32, True)]
+    return rows + [softmax(70, 70, 2, 1, 32, True, types) for types in TYPES]
+
+
+# ---- element types ----
+
+def to_bf16(x):
+    """The nearest, halves to even; a NaN stays one."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    nearest = bits + np.uint32(0x7fff) + (bits >> 16 & np.uint32(1))
+    return (np.where(np.isnan(x), bits | np.uint32(0x400000), nearest) >> 16).astype(np.uint16)
+
+
+def from_bf16(bits):
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def to_int8(x):
+    """(q, scale) with a scale for each row, as seqmix::quantise_rows writes them."""
+    scale = np.abs(x).max(axis=-1) / np.float32(127)
+    divisor = np.where(scale > 0, scale, np.float32(1))[..., None]
+    return np.rint(x / divisor).astype(np.int8), scale
+
+
+def from_int8(q, scale):
+    return q * scale[..., None]
+
+
+def doubles(x):
+    """Inputs as the numbers that they stand for; scales are part of what they scale."""
+    def double(name, value):
+        if value.dtype == np.int8:
+            return from_int8(value, x[f"{name}_scale"].astype(np.float64))
+        return (from_bf16(value) if value.dtype == np.uint16 else value).astype(np.float64)
+    return {name: double(name, value) for name, value in x.items() if not name.endswith("_scale")}
 
 
 # ---- inputs ----
@@ -160,7 +212,8 @@ def inputs(row):
     [T, H, V], dt [T, H], a [H] or [H, K], B and C [T, K], state [H, K, V]; taps [H, K].
 
     Uniform random numbers of mean 0 and variance 1; keys have a norm of about 1, so that states
-    stay bounded; removal keys have norm 1.
+    stay bounded; removal keys have norm 1. Softmax rows round them to their types: bf16 lies in
+    uint16; int8 has scales [T, heads] beside it, k_scale and v_scale.
     """
     source = np.random.default_rng(1)
     def uniform(shape, mean=0.0, deviation=1.0):
@@ -171,7 +224,7 @@ def inputs(row):
     x = {"q": uniform((row.T, row.H, row.K)), "k": uniform((row.S, row.HK, row.K), 0, unit),
          "v": uniform((row.S, row.HK, row.V))}
     if row.group == "softmax":
-        return x
+        return of_types(row.types, x)
     form = RECURRENCES[row.operator]
     for name in form.gates:
         if name == "g":
@@ -186,6 +239,17 @@ def inputs(row):
             x["a"] = uniform((row.T, row.H, row.K), 0.5, 0.25)
     x["state"] = uniform((row.H, row.K, row.V))
     return x
+
+
+def of_types(types, x):
+    if types == "f32":
+        return x
+    if types == "f32_over_i8":
+        (k, k_scale), (v, v_scale) = to_int8(x["k"]), to_int8(x["v"])
+        rounded = {"k": k, "v": v, "k_scale": k_scale, "v_scale": v_scale}
+    else:
+        rounded = {name: to_bf16(x[name]) for name in ("qkv" if types == "bf16" else "kv")}
+    return {**x, **{name: dense(value, value.dtype) for name, value in rounded.items()}}
 
 
 def scan_inputs(row, uniform):
@@ -207,10 +271,11 @@ class Expected:
     where: tuple
     output: np.ndarray
     state: np.ndarray | None
+    tolerance: float = TOLERANCE
 
 
 def reference(row, x):
-    x = {name: value.astype(np.float64) for name, value in x.items()}
+    x = doubles(x)
     by_group = {"softmax": softmax_reference, "recurrences": recurrence_reference,
                 "scans": scan_reference}
     return by_group[row.group](row, x)
@@ -267,7 +332,7 @@ def softmax_reference(row, x):
             scores[hidden] = -np.inf
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
         output[:, h] = scores / scores.sum(axis=-1, keepdims=True) @ x["v"][:, kv]
-    return Expected(queries, output, None)
+    return Expected(queries, output, None, row.tolerance)
 
 
 def error_of(actual, expected):
@@ -277,16 +342,17 @@ def error_of(actual, expected):
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
-def complaint(expected, output, state):
+def complaint(expected, output, state, tolerance=None):
     """(error, what is wrong or None) of a result [T, H, V] and a state [H, K, V]."""
+    tolerance = tolerance or expected.tolerance
     error = error_of(output[expected.where], expected.output)
     if not np.isfinite(output).all():
         error = math.inf
     if expected.state is not None:
         error = max(error, error_of(state, expected.state))
-    if not error <= TOLERANCE:
+    if not error <= tolerance:
         return error, (f"wrong result: off by {error:.2g} of the largest element, allowed are "
-                       f"{TOLERANCE:g}")
+                       f"{tolerance:g}")
     return error, None
 
 
@@ -302,5 +368,6 @@ def operations(row):
 
 def bytes_of(row, x):
     """Every input once, every output once."""
-    written = row.T * row.H * row.V + (x["state"].size if "state" in x else 0)
-    return sum(value.nbytes for value in x.values()) + 4 * written
+    written = row.T * row.H * row.V * np.dtype(row.output_type).itemsize
+    written += x["state"].nbytes if "state" in x else 0
+    return sum(value.nbytes for value in x.values()) + written

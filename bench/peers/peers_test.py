@@ -12,6 +12,7 @@ import libraries
 import openblas
 import operators
 import run
+import torch_cpu
 from timing import Timer
 
 
@@ -83,6 +84,17 @@ class References(unittest.TestCase):
         np.testing.assert_allclose(expected.output[2, 1], weights / weights.sum() @ x["v"][:, 0],
                                    rtol=1e-6)
 
+    def test_softmax_of_rounded_inputs(self):
+        """Types change a result by what they round, and not by more."""
+        of = lambda types: operators.softmax(6, 6, 2, 1, 32, True, types)
+        exact = operators.reference(of("f32"), operators.inputs(of("f32")))
+        for types in operators.TYPES[1:]:
+            expected = operators.reference(of(types), operators.inputs(of(types)))
+            error = operators.error_of(expected.output, exact.output)
+            self.assertGreater(error, 1e-4, types)
+            self.assertLess(error, 2e-2, types)
+            self.assertEqual(expected.tolerance, 8e-3 if types == "bf16" else 5e-5)
+
     def test_a_wrong_result_is_told(self):
         row = operators.recurrence("kda", 4, 1, 8)
         expected = operators.reference(row, operators.inputs(row))
@@ -93,6 +105,73 @@ class References(unittest.TestCase):
                 result = right()
                 result[which].flat[-1] += value * np.abs(result[which]).max()
                 self.assertIn("wrong result", operators.complaint(expected, *result)[1])
+        result = right()
+        result[0].flat[-1] += 1e-3 * np.abs(result[0]).max()
+        self.assertIsNone(operators.complaint(expected, *result, 1e-2)[1])
+
+
+class Types(unittest.TestCase):
+    def test_bf16(self):
+        bits = lambda *words: np.array(words, np.uint32).view(np.float32)
+        # Below a half, halves to even on both sides, above a half, and a carry into the exponent.
+        x = bits(0x3f807fff, 0x3f808000, 0x3f818000, 0x3f808001, 0xbf818000, 0x3fffffff)
+        self.assertEqual(operators.to_bf16(x).tolist(),
+                         [0x3f80, 0x3f80, 0x3f82, 0x3f81, 0xbf82, 0x4000])
+        # Zeros, infinities, the largest float and NaN, also one with low bits alone.
+        x = bits(0x80000000, 0x7f800000, 0xff800000, 0x7f7fffff, 0x7fc00000, 0x7f800001, 0xffffffff)
+        self.assertEqual(operators.to_bf16(x).tolist(),
+                         [0x8000, 0x7f80, 0xff80, 0x7f80, 0x7fc0, 0x7fc0, 0xffff])
+        every = np.arange(1 << 16, dtype=np.uint16)
+        every = every[~np.isnan(operators.from_bf16(every))]
+        np.testing.assert_array_equal(operators.to_bf16(operators.from_bf16(every)), every)
+
+    def test_int8_rows(self):
+        x = np.array([[[254, -1, 3, 5.2], [0, 0, 0, 0]], [[-127, 0.5, 1.5, 2.5], [1, 0, 0, -1]]],
+                     np.float32)
+        q, scale = operators.to_int8(x)
+        self.assertEqual((q.dtype, scale.dtype), (np.int8, np.float32))
+        np.testing.assert_array_equal(scale, np.array([[2, 0], [1, 1 / 127]], np.float32))
+        np.testing.assert_array_equal(q, [[[127, 0, 2, 3], [0] * 4], [[-127, 0, 2, 2],
+                                                                      [127, 0, 0, -127]]])
+        doubles = operators.doubles({"k": q, "k_scale": scale})
+        self.assertEqual(list(doubles), ["k"])
+        np.testing.assert_array_equal(doubles["k"][0, 0], [254, 0, 4, 6])
+
+    def test_blocks_of_ggml(self):
+        x = np.zeros((2, 3, 64), np.float32)
+        x[1, 2, :32] = np.arange(-15, 17) * (127 / 16)
+        x[1, 2, 32:] = 254
+        blocks = libraries.to_q8_0(x)
+        self.assertEqual((blocks.shape, blocks.dtype), ((2, 3, 68), np.uint8))
+        self.assertFalse(blocks[0].any())
+        first, second = blocks[1, 2, :34], blocks[1, 2, 34:]
+        self.assertEqual(first[:2].tolist() + second[:2].tolist(), [0, 0x3c, 0, 0x40])  # 1, 2
+        np.testing.assert_array_equal(first[2:].view(np.int8), np.rint(x[1, 2, :32]))
+        np.testing.assert_array_equal(second[2:].view(np.int8), [127] * 32)
+
+    def test_inputs(self):
+        for types, of_q, of_k in (("f32", np.float32, np.float32), ("bf16", np.uint16, np.uint16),
+                                  ("f32_over_bf16", np.float32, np.uint16),
+                                  ("f32_over_i8", np.float32, np.int8)):
+            row = operators.softmax(5, 7, 4, 2, 32, False, types)
+            x = operators.inputs(row)
+            self.assertEqual([x[name].dtype for name in "qkv"], [of_q, of_k, of_k])
+            self.assertEqual(sorted(x), sorted(operators.arguments(row)))
+            self.assertEqual(np.isnan(operators.doubles({"o": libraries.poisoned(
+                (2, 3), row.output_type)})["o"]).sum(), 6)
+
+    def test_fields(self):
+        row = operators.softmax(5, 7, 4, 2, 32, False, "f32_over_i8")
+        call = libraries.fields(row, row.operator, [None], None, None, None, 1, "amx")
+        self.assertEqual((call.types, call.implementation), (3, b"amx"))
+        self.assertIsNone(libraries.fields(row, "", [], None, None, None, 1).implementation)
+
+    def test_who_offers_what(self):
+        sdpa = torch_cpu.Torch(None, "PyTorch SDPA")
+        ggml = libraries.Ggml.__new__(libraries.Ggml)
+        rows = [operators.softmax(5, 7, 4, 2, 32, False, types) for types in operators.TYPES]
+        self.assertEqual([sdpa.offers(row) for row in rows], [True, True, False, False])
+        self.assertEqual([ggml.offers(row) for row in rows], [True, False, True, True])
 
 
 class Work(unittest.TestCase):
@@ -105,16 +184,28 @@ class Work(unittest.TestCase):
         self.assertEqual(operators.operations(operators.softmax(4, 4, 2, 1, 8, True)),
                          4 * 2 * 10 * 8)
 
+    def test_bytes_of_types(self):
+        sizes = {"f32": 4 * 3840, "bf16": 2 * 3840, "f32_over_bf16": 4 * 2560 + 2 * 1280,
+                 "f32_over_i8": 4 * 2560 + 1280 + 4 * 2 * 20}
+        for types, expected in sizes.items():  # q and output are of 1280 numbers, k and v of 640
+            row = operators.softmax(10, 10, 4, 2, 32, False, types)
+            self.assertEqual(operators.bytes_of(row, operators.inputs(row)), expected, types)
+
     def test_names_differ(self):
         names = [row.name for row in operators.all_rows()]
         self.assertEqual(len(names), len(set(names)))
+        self.assertIn("kda/T:64/H:8/K:128/V:128/f32", names)
+        first = "softmax_attention/T:2048/S:2048/H:8/HK:8/D:64/causal:1/"
+        self.assertEqual([name[len(first):] for name in names if name.startswith(first)],
+                         list(operators.TYPES))
 
 
 class Side:
     """A side that answers with the reference, times `factor`."""
 
-    def __init__(self, name, factor=1.0, offers=True):
+    def __init__(self, name, factor=1.0, offers=True, tolerance=None):
         self.name, self.factor, self.offered = name, factor, offers
+        self.tolerance = tolerance
 
     def offers(self, row):
         return self.offered
@@ -123,7 +214,8 @@ class Side:
         if self.factor == 0:
             raise libraries.Refused("no such shape")
         expected = operators.reference(row, x)
-        call = mock.Mock(spec=["plan", "block", "result", "explain"])
+        call = mock.Mock(spec=["plan", "block", "result", "explain", "tolerance"])
+        call.tolerance = self.tolerance
         call.result.return_value = (self.factor * expected.output, expected.state)
         call.explain.return_value = "an algorithm"
         return call
@@ -154,6 +246,11 @@ class Runner(unittest.TestCase):
         result = self.measured(Side("seqmix"), Side("a", 0.999))
         self.assertEqual(list(result["peers"]["a"]), ["error"])
         self.assertIn("seconds", result)
+
+    def test_a_peer_of_its_own_tolerance(self):
+        result = self.measured(Side("seqmix"), Side("a", 0.999, tolerance=2e-3))
+        self.assertIn("ratio", result["peers"]["a"])
+        self.assertEqual(result["types"], "f32")
 
     def test_peers_that_are_not_installed(self):
         arguments = argparse.Namespace(ggml=None, without=[])

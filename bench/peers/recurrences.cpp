@@ -32,9 +32,9 @@ struct recurrence {
       options.initial_state = seqmix::view(c.state, 1, c.H, c.K, c.V);
     }
     options.final_state = seqmix::view(c.final_state, 1, c.H, c.K, c.V);
-    const float* const* input = c.inputs + 3;
+    int at = 3;
     const auto next = [&]<gate G>() {
-      const float* p = *input++;
+      const float* p = input(c, at++);
       if constexpr (G == gate::number) {
         return seqmix::view(p, 1, c.T, c.H);
       } else {
@@ -47,8 +47,8 @@ struct recurrence {
     };
     return std::apply(
         [&](const auto&... g) {
-          return f(rows(c.inputs[0], c.K), rows(c.inputs[1], c.K), rows(c.inputs[2], c.V), g...,
-                   rows(c.output, c.V), options, ctx);
+          return f(rows(input(c, 0), c.K), rows(input(c, 1), c.K), rows(input(c, 2), c.V), g...,
+                   rows(output(c), c.V), options, ctx);
         },
         gates);
   }

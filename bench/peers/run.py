@@ -57,9 +57,9 @@ def build():
     return BUILT / "bench" / "peers" / "libseqmix_peer.so"
 
 
-def open_seqmix(path):
+def open_seqmix(path, implementation):
     try:
-        return libraries.Seqmix(path)
+        return libraries.Seqmix(path, implementation)
     except (OSError, AttributeError) as e:
         fail(str(e))
 
@@ -106,7 +106,7 @@ def check(call, expected):
     """(error, what is wrong or None) of one call."""
     call.plan(1)
     call.block()
-    return operators.complaint(expected, *call.result())
+    return operators.complaint(expected, *call.result(), getattr(call, "tolerance", None))
 
 
 def measure_peer(side, row, x, threads, expected, ours, timer):
@@ -140,7 +140,7 @@ def measure(row, threads, seqmix, peers, sgemm, timer, tick):
     expected = operators.reference(row, x)
     result = {"name": f"{row.name}/threads:{threads}", "group": row.group,
               "operator": row.operator, "threads": threads, "causal": row.causal,
-              **{n: getattr(row, n) for n in ("T", "S", "H", "HK", "K", "V")},
+              "types": row.types, **{n: getattr(row, n) for n in ("T", "S", "H", "HK", "K", "V")},
               "flop": operators.operations(row), "bytes": operators.bytes_of(row, x), "peers": {}}
     try:
         ours = seqmix.open(row, x, threads)
@@ -218,6 +218,8 @@ def machine(arguments, seqmix, peers, sgemm):
     context = {"cpu": cpu_model(), **seqmix.about}
     if arguments.commit:
         context["seqmix"] = f"{seqmix.about['seqmix'].split()[0]} {arguments.commit}"
+    if arguments.implementation:
+        context["implementation"] = arguments.implementation
     for side in peers:
         if isinstance(side, libraries.Ggml):
             context.update(side.about)
@@ -272,6 +274,9 @@ def parse():
     parser.add_argument("--without", action="append", default=[],
                         choices=("ggml", "torch", "openblas"),
                         help="leave out a peer that is installed")
+    parser.add_argument("--implementation", metavar="NAME",
+                        help="pins seqmix's implementation for the softmax rows, for instance amx, "
+                             "which only runs when it is pinned")
     parser.add_argument("--group", choices=("recurrences", "scans", "softmax"),
                         help="rows of this group")
     parser.add_argument("--filter", type=re.compile, metavar="REGEX",
@@ -307,7 +312,7 @@ def main():
     if not rows:
         fail("no row has such a name")
     library = arguments.library or build()
-    seqmix = open_seqmix(library)
+    seqmix = open_seqmix(library, arguments.implementation)
     if arguments.smoke:
         seqmix.short_probes()
     peers, missing = find_peers(arguments, library.parent)
@@ -315,7 +320,7 @@ def main():
     missing += why
     context = machine(arguments, seqmix, peers, sgemm)
     for key, value in context.items():
-        print(f"{key:13} {value}")
+        print(f"{key:14} {value}")
     for line in missing:
         print(line)
 

@@ -14,8 +14,8 @@ namespace {
 /// x [T, H], weight [H, K], no state.
 struct convolution {
   static auto with(const auto& f, const peer_call& c, const seqmix::context& ctx) {
-    return f(seqmix::view(c.inputs[0], 1, c.T, c.H), seqmix::view(c.inputs[1], c.H, c.K),
-             seqmix::view(c.output, 1, c.T, c.H), seqmix::causal_conv1d_options{}, ctx);
+    return f(seqmix::view(input(c, 0), 1, c.T, c.H), seqmix::view(input(c, 1), c.H, c.K),
+             seqmix::view(output(c), 1, c.T, c.H), seqmix::causal_conv1d_options{}, ctx);
   }
 };
 
@@ -25,9 +25,9 @@ struct dual {
     seqmix::ssd_options options{.dt_softplus = true};
     options.initial_state = seqmix::view(c.state, 1, c.H, c.K, c.V);
     options.final_state = seqmix::view(c.final_state, 1, c.H, c.K, c.V);
-    return f(seqmix::view(c.inputs[0], 1, c.T, c.H, c.V), seqmix::view(c.inputs[1], 1, c.T, c.H),
-             seqmix::view(c.inputs[2], c.H), seqmix::view(c.inputs[3], 1, c.T, 1, c.K),
-             seqmix::view(c.inputs[4], 1, c.T, 1, c.K), seqmix::view(c.output, 1, c.T, c.H, c.V),
+    return f(seqmix::view(input(c, 0), 1, c.T, c.H, c.V), seqmix::view(input(c, 1), 1, c.T, c.H),
+             seqmix::view(input(c, 2), c.H), seqmix::view(input(c, 3), 1, c.T, 1, c.K),
+             seqmix::view(input(c, 4), 1, c.T, 1, c.K), seqmix::view(output(c), 1, c.T, c.H, c.V),
              options, ctx);
   }
 };
@@ -38,9 +38,9 @@ struct selective {
     seqmix::selective_scan_options options{.delta_softplus = true};
     options.initial_state = seqmix::view(c.state, 1, c.H, c.K);
     options.final_state = seqmix::view(c.final_state, 1, c.H, c.K);
-    return f(seqmix::view(c.inputs[0], 1, c.T, c.H), seqmix::view(c.inputs[1], 1, c.T, c.H),
-             seqmix::view(c.inputs[2], c.H, c.K), seqmix::view(c.inputs[3], 1, c.T, 1, c.K),
-             seqmix::view(c.inputs[4], 1, c.T, 1, c.K), seqmix::view(c.output, 1, c.T, c.H),
+    return f(seqmix::view(input(c, 0), 1, c.T, c.H), seqmix::view(input(c, 1), 1, c.T, c.H),
+             seqmix::view(input(c, 2), c.H, c.K), seqmix::view(input(c, 3), 1, c.T, 1, c.K),
+             seqmix::view(input(c, 4), 1, c.T, 1, c.K), seqmix::view(output(c), 1, c.T, c.H),
              options, ctx);
   }
 };

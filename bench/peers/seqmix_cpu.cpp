@@ -31,6 +31,9 @@ bool with_operator(const peer_call& call, const auto& f) {
     if (call.threads > 1) {
       ctx.executor = workers;
     }
+    if (call.implementation != nullptr) {
+      ctx.pin.implementation = call.implementation;
+    }
     f(*op, ctx);
     return true;
   } catch (const std::exception& e) {

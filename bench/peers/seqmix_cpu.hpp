@@ -9,6 +9,16 @@
 
 namespace seqmix_bench {
 
+template <class T = float>
+const T* input(const peer_call& call, int i) {
+  return static_cast<const T*>(call.inputs[i]);
+}
+
+template <class T = float>
+T* output(const peer_call& call) {
+  return static_cast<T*>(call.output);
+}
+
 /// An operator behind a peer_call: runs it, and says what dispatch chose.
 struct peer_operator {
   std::string_view name;

@@ -5,6 +5,8 @@ PyTorch stand for it: a loop over the tokens, and chunks in matrix products.
 Tensors are head first, [H, T, channels], as these formulations like them best; the conversion is
 not timed. No torch.compile.
 """
+import numpy as np
+
 import operators
 import torch_scans
 
@@ -85,6 +87,20 @@ def sdpa(torch, row, x):
         **grouped)[0]
 
 
+def tensor(torch, array):
+    """PyTorch has no tensors from NumPy's uint16, which bf16 lies in."""
+    if array.dtype == np.uint16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def numbers(torch, result):
+    """The way back, in f32."""
+    if result.dtype == torch.bfloat16:
+        return operators.from_bf16(result.view(torch.int16).numpy().view(np.uint16))
+    return result.numpy()
+
+
 class Torch:
     """One formulation of an operator in PyTorch."""
 
@@ -93,7 +109,7 @@ class Torch:
 
     def offers(self, row):
         if row.group == "softmax":
-            return self.name == "PyTorch SDPA"
+            return self.name == "PyTorch SDPA" and "_over_" not in row.types  # all of one type
         if row.group == "scans":
             return self.name in torch_scans.FORMULATIONS[row.operator]
         return self.name == "PyTorch loop" or (self.name == "PyTorch chunks" and row.T > 1)
@@ -116,8 +132,9 @@ class TorchCall:
             formulation = torch_scans.FORMULATIONS[row.operator][side.name]
             self.compute = lambda: formulation(torch, row, x)
             return
-        x = {name: torch.from_numpy(operators.dense(
-                 array if name == "state" else array.reshape(*array.shape[:2], -1).swapaxes(0, 1)))
+        heads_first = lambda array: array.reshape(*array.shape[:2], -1).swapaxes(0, 1)
+        x = {name: tensor(torch, operators.dense(
+                 array if name == "state" else heads_first(array), array.dtype))
              for name, array in x.items()}
         form = operators.RECURRENCES.get(row.operator)
         self.compute = {
@@ -138,5 +155,5 @@ class TorchCall:
 
     def result(self):
         state = None if self.state is None else self.state.numpy()
-        output = self.output.numpy()
+        output = numbers(self.torch, self.output)
         return output if self.tokens_first else output.swapaxes(0, 1), state

@@ -6,8 +6,8 @@ import peers_plots
 from markdown import NotThatFile, filled_table, read_json, table, time_text
 from plots import pyplot
 
-FACTS = ("cpu", "isa", "compiler", "flags", "seqmix", "ggml", "torch", "openblas", "numpy",
-         "all_threads", "rounds", "block_seconds")
+FACTS = ("cpu", "isa", "compiler", "flags", "seqmix", "implementation", "ggml", "torch",
+         "openblas", "numpy", "all_threads", "rounds", "block_seconds")
 NOISY = 0.10  # a row whose ceilings moved by more than this gets a mark
 TITLES = {"recurrences": "Recurrences against peers", "scans": "Scans against peers",
           "softmax": "Softmax attention against peers"}
@@ -51,10 +51,17 @@ def spread_of(row):
     return max(spreads)
 
 
+def types_of(row):
+    """Element types other than f32, with a blank before them; older files have none."""
+    types = row.get("types", "f32")
+    return "" if types == "f32" else f" {types}"
+
+
 def shape_of(row):
     if row["group"] == "softmax":
         causal = " causal" if row["causal"] else ""
-        return f"T{row['T']} S{row['S']} H{row['H']} HK{row['HK']} D{row['K']}{causal}"
+        return (f"T{row['T']} S{row['S']} H{row['H']} HK{row['HK']} D{row['K']}{causal}"
+                f"{types_of(row)}")
     width = f"K{row['K']}" if row["K"] == row["V"] else f"K{row['K']} V{row['V']}"
     return f"T{row['T']} H{row['H']} {width}"
 
@@ -107,10 +114,10 @@ def told(rows):
 
 
 def errors(rows):
-    """The largest relative error of each operator and side."""
+    """The largest relative error of each operator, with its types, and side."""
     names, largest = peer_names(rows), {}
     for row in rows:
-        mine = largest.setdefault(row["operator"], {})
+        mine = largest.setdefault(row["operator"] + types_of(row), {})
         for name, entry in [("seqmix", row), *row["peers"].items()]:
             if "relative_error" in entry:
                 mine[name] = max(mine.get(name, 0), entry["relative_error"])
@@ -122,10 +129,14 @@ def errors(rows):
 def command(context, rows, group, threads):
     """What measures these rows alone in the same way."""
     operators = list(dict.fromkeys(row["operator"] for row in rows))
-    chosen = ["--filter", f"^{operators[0]}/"] if len(operators) == 1 else ["--group", group]
+    types = {types_of(row).strip() for row in rows}
+    end = f".*/{types.pop()}$" if len(types) == 1 and "" not in types else ""
+    chosen = ["--filter", f"^{operators[0]}/{end}"] if len(operators) == 1 else ["--group", group]
     rounds = ["--rounds", str(context["rounds"])] if "rounds" in context else []
+    pinned = group == "softmax" and "implementation" in context
+    pin = ["--implementation", context["implementation"]] if pinned else []
     return "`" + shlex.join(["bench/peers/run.py", *chosen, "--threads", str(threads),
-                             *rounds]) + "`"
+                             *rounds, *pin]) + "`"
 
 
 def section(document, group, threads, target):

@@ -77,6 +77,21 @@ class Report(unittest.TestCase):
                       page)
         self.assertIn("| kda | 1.0e-06 | 2.0e-06 |", page)
 
+    def test_types_of_peers(self):
+        softmax = {**PEERS["rows"][0], "group": "softmax", "operator": "softmax_attention",
+                   "peers": {}}
+        rows = [softmax, {**softmax, "types": "bf16", "relative_error": 3e-3}]
+        context = {**PEERS["context"], "implementation": "amx"}
+        page = self.page(self.file("p.json", {**PEERS, "context": context, "rows": rows}))
+        self.assertIn("| T256 S256 H8 HK8 D128 | 2 ms |", page)
+        self.assertIn("| T256 S256 H8 HK8 D128 bf16 | 2 ms |", page)
+        self.assertIn("| softmax_attention bf16 | 3.0e-03 |", page)
+        self.assertIn("| implementation | amx |", page)
+        self.assertIn("run.py --filter '^softmax_attention/' --threads 1 --rounds 9 "
+                      "--implementation amx`", page)
+        one = self.page(self.file("p.json", {**PEERS, "context": context, "rows": rows[1:]}))
+        self.assertIn("run.py --filter '^softmax_attention/.*/bf16$' --threads 1", one)
+
     def test_page_of_programs(self):
         page = self.page(self.file("rope.json", PROGRAMS), "--name", "a_page")
         self.assertIn("bench/report/report.py rope.json --name a_page", page)
