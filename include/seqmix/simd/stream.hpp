@@ -12,8 +12,8 @@ namespace simd {
 /// fetching what lies there and past the caches. `finish_streams` comes before others may look.
 template <class C, class Arch>
 SEQMIX_ALWAYS_INLINE void stream(vec<C, Arch> x, C* p) noexcept {
-  constexpr std::size_t bytes = sizeof(vec<C, Arch>);
-  constexpr bool is_float = std::is_same_v<C, float>;
+  [[maybe_unused]] constexpr std::size_t bytes = sizeof(vec<C, Arch>);
+  [[maybe_unused]] constexpr bool is_float = std::is_same_v<C, float>;
 #if defined(__AVX512F__)
   if constexpr (bytes == 64 && is_float) {
     return _mm512_stream_ps(p, x);
