@@ -33,7 +33,8 @@ steps=0
 base_packages="cmake:cmake ninja:ninja-build :libxsimd-dev :libeigen3-dev :libdlpack-dev :catch2
   :libbenchmark-dev :libcli11-dev :nlohmann-json3-dev"
 ci_packages="clang++:clang :libomp-dev clang-format-19:clang-format-19 pkg-config:pkg-config
-  ccache:ccache debootstrap:debootstrap doxygen:doxygen :libjs-mathjax :python3-numpy"
+  ccache:ccache debootstrap:debootstrap doxygen:doxygen :libjs-mathjax :python3-numpy
+  aarch64-linux-gnu-g++:g++-aarch64-linux-gnu qemu-aarch64:qemu-user"
 
 say() { printf '\n[%d/%d] %s\n' "$step" "$steps" "$*"; }
 next_step() {

@@ -6,7 +6,11 @@
 #include <cstdint>
 #include <cstdio>
 #include <random>
+#include <seqmix/ops/causal_conv1d/causal_conv1d.hpp>
+#include <seqmix/ops/depthwise_conv1d/depthwise_conv1d.hpp>
 #include <seqmix/ops/gated_delta_rule/gated_delta_rule.hpp>
+#include <seqmix/ops/selective_scan/selective_scan.hpp>
+#include <seqmix/ops/selective_state_update/selective_state_update.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>
 #include <vector>
 
@@ -98,9 +102,64 @@ void recur(const char* type, std::int64_t tokens) {
               static_cast<unsigned long long>(hash_of(o)));
 }
 
+/// Runs an operator whose arguments `with` gives to a verb, and prints what it left in `y`.
+template <class T>
+void print_call(const char* name, const char* type, const std::vector<T>& y, const auto& op,
+                const auto& with) {
+  with(op);
+  const seqmix::dispatch_report report = with(op.explain);
+  std::printf("%s, %s: %s, %s, %016llx\n", name, type, report.target.c_str(),
+              report.algorithm.c_str(), static_cast<unsigned long long>(hash_of(y)));
+}
+
+template <class T>
+void scan_and_convolve(const char* type) {
+  constexpr std::int64_t tokens = 70;
+  constexpr std::int64_t channels = 43;
+  constexpr std::int64_t N = 16;
+  const std::vector<T> u = normal<T>(tokens * channels, 1);
+  const std::vector<T> delta = normal<T>(tokens * channels, 2);
+  std::vector<T> A = normal<T>(channels * N, 3);
+  for (T& x : A) {
+    x = static_cast<T>(-std::fabs(static_cast<float>(x)));
+  }
+  const std::vector<T> B = normal<T>(tokens * N, 4);
+  const std::vector<T> C = normal<T>(tokens * N, 5);
+  const std::vector<T> weight = normal<T>(channels * 4, 6);
+  std::vector<T> state = normal<T>(channels * N, 7);
+  std::vector<T> y(u.size());
+  const auto rows = [&](const std::vector<T>& x) {
+    return seqmix::view(x.data(), 1, tokens, channels);
+  };
+  const auto numbers = [&](const std::vector<T>& x) {
+    return seqmix::view(x.data(), 1, tokens, 1, N);
+  };
+  const auto out = seqmix::view(y.data(), 1, tokens, channels);
+  print_call("selective scan", type, y, seqmix::selective_scan, [&](const auto& verb) {
+    return verb(rows(u), rows(delta), seqmix::view(A.data(), channels, N), numbers(B), numbers(C),
+                out, seqmix::selective_scan_options{.delta_softplus = true});
+  });
+  const auto first = [&](auto* x) { return seqmix::view(x, 1, 1, channels); };
+  const auto explained = [&](const auto& verb) {
+    return verb(seqmix::view(state.data(), 1, channels, N), first(u.data()), first(delta.data()),
+                seqmix::view(A.data(), channels, N), seqmix::view(B.data(), 1, 1, 1, N),
+                seqmix::view(C.data(), 1, 1, 1, N), first(y.data()),
+                seqmix::selective_state_update_options{.delta_softplus = true});
+  };
+  print_call("selective state update", type, state, seqmix::selective_state_update, explained);
+  const auto convolve = [&](const auto& verb) {
+    return verb(rows(u), seqmix::view(weight.data(), channels, 4), out);
+  };
+  print_call("causal convolution", type, y, seqmix::causal_conv1d, convolve);
+  print_call("convolution", type, y, seqmix::depthwise_conv1d, convolve);
+}
+
 }  // namespace
 
 int main() {
+  scan_and_convolve<float>("f32");
+  scan_and_convolve<double>("f64");
+  scan_and_convolve<seqmix::bf16>("bf16");
   for (const std::int64_t tokens : {1, 50, 300}) {
     recur<float>("f32", tokens);
     recur<double>("f64", tokens);
