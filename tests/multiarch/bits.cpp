@@ -8,6 +8,7 @@
 #include <random>
 #include <seqmix/ops/causal_conv1d/causal_conv1d.hpp>
 #include <seqmix/ops/depthwise_conv1d/depthwise_conv1d.hpp>
+#include <seqmix/ops/elementwise_scan/elementwise_scan.hpp>
 #include <seqmix/ops/gated_delta_rule/gated_delta_rule.hpp>
 #include <seqmix/ops/selective_scan/selective_scan.hpp>
 #include <seqmix/ops/selective_state_update/selective_state_update.hpp>
@@ -150,6 +151,9 @@ void scan_and_convolve(const char* type) {
   const auto convolve = [&](const auto& verb) {
     return verb(rows(u), seqmix::view(weight.data(), channels, 4), out);
   };
+  print_call("scan of log-sum-exp", type, y, seqmix::elementwise_scan, [&](const auto& verb) {
+    return verb(rows(u), out, seqmix::scan_options{.monoid = seqmix::scan_monoid::log_sum_exp});
+  });
   print_call("causal convolution", type, y, seqmix::causal_conv1d, convolve);
   print_call("convolution", type, y, seqmix::depthwise_conv1d, convolve);
 }

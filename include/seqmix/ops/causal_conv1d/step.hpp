@@ -68,7 +68,7 @@ void convolve_step(const conv_form& f, const conv_step<C, T, S>& r, std::int64_t
 
 /// Whether `convolve_step` takes a sequence.
 template <class C>
-bool is_conv_step(const conv1d_problem& p, const conv1d_sequence& s) noexcept {
+SEQMIX_ALWAYS_INLINE bool is_conv_step(const conv1d_problem& p, const conv1d_sequence& s) noexcept {
   const std::int64_t length = p.taps() - 1;
   const auto dense = [&](const auto& x) {
     return x.given() && x.extents[2] == length && x.strides[2] == 1 && x.strides[1] == length &&

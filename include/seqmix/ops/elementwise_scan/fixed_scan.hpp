@@ -8,6 +8,7 @@
 // Forms whose state is a few numbers of each channel. A step says what one token does with
 // packs of registers of channels:
 //
+//     form                                    its name
 //     inputs, outputs, states, parameters     packs that it takes
 //     width                                   registers of a pack
 //     pairs                                   inputs and outputs are parts of complex numbers

@@ -68,6 +68,7 @@ template <bool Log>
 struct affine_of {
   template <class C, class Arch>
   struct step : plain_step<C, Arch> {
+    static constexpr scan_form form = Log ? scan_form::affine_log : scan_form::affine;
     static constexpr int inputs = 2;
     static constexpr int width = Log ? 2 : 4;
 
@@ -89,6 +90,7 @@ struct affine_of {
 /// The same in complex numbers; inputs are the two parts of a and of b.
 template <class C, class Arch>
 struct complex_step : plain_step<C, Arch> {
+  static constexpr scan_form form = scan_form::affine_complex;
   static constexpr int inputs = 4;
   static constexpr int outputs = 2;
   static constexpr int states = 2;
@@ -129,6 +131,7 @@ SEQMIX_ALWAYS_INLINE W larger(W m, W x) noexcept {
 /// A maximum m and the sum s of e^(x - m), which is at least 1 once a token was there.
 template <class C, class Arch>
 struct log_sum_exp_step : plain_step<C, Arch> {
+  static constexpr scan_form form = scan_form::log_sum_exp;
   static constexpr int inputs = 1;
   static constexpr int states = 2;
 
@@ -169,6 +172,7 @@ struct log_sum_exp_step : plain_step<C, Arch> {
 
 template <class C, class Arch>
 struct max_step : plain_step<C, Arch> {
+  static constexpr scan_form form = scan_form::max;
   static constexpr int inputs = 1;
 
   template <class W>
@@ -188,6 +192,7 @@ struct max_step : plain_step<C, Arch> {
 /// nothing.
 template <class C, class Arch>
 struct sum_step : plain_step<C, Arch> {
+  static constexpr scan_form form = scan_form::sum;
   static constexpr int inputs = 1;
   static constexpr int states = 2;
 

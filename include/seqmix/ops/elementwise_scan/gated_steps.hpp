@@ -15,6 +15,7 @@ template <bool Log>
 struct hgrn_of {
   template <class C, class Arch>
   struct step : plain_step<C, Arch> {
+    static constexpr scan_form form = Log ? scan_form::hgrn_log : scan_form::hgrn;
     static constexpr int inputs = 2;
     static constexpr int width = 2;
 
@@ -39,6 +40,7 @@ struct hgrn_of {
 /// h = a h + sqrt(1 - a^2) i x with log a = -rate r; inputs are x and what i and r are sigmoids of.
 template <class C, class Arch>
 struct rg_lru_step : plain_step<C, Arch> {
+  static constexpr scan_form form = scan_form::rg_lru;
   static constexpr int inputs = 3;
   static constexpr int parameters = 1;
   static constexpr int width = 2;
@@ -61,6 +63,7 @@ struct rg_lru_step : plain_step<C, Arch> {
 /// h = (1 - z) h + z x; inputs are what z is a sigmoid of, and candidates.
 template <class C, class Arch>
 struct min_gru_step : plain_step<C, Arch> {
+  static constexpr scan_form form = scan_form::min_gru;
   static constexpr int inputs = 2;
   static constexpr int width = 2;
 
@@ -109,6 +112,7 @@ struct softmax_sums {
 /// Sums and their exponent are the state (values, weights, m); inputs are k and v, parameters w, u.
 template <class C, class Arch>
 struct rwkv4_step : plain_step<C, Arch> {
+  static constexpr scan_form form = scan_form::rwkv4;
   static constexpr int inputs = 2;
   static constexpr int states = 3;
   static constexpr int parameters = 2;
@@ -136,6 +140,7 @@ struct rwkv4_step : plain_step<C, Arch> {
 /// The state is (m, weights, values); inputs are scores and values.
 template <class C, class Arch>
 struct prefix_softmax_step : plain_step<C, Arch> {
+  static constexpr scan_form form = scan_form::prefix_softmax;
   static constexpr int inputs = 2;
   static constexpr int states = 3;
   static constexpr int width = 2;
@@ -159,6 +164,7 @@ struct prefix_softmax_step : plain_step<C, Arch> {
 /// x_(t-1) is the state; inputs are x, parameters its share.
 template <class C, class Arch>
 struct token_shift_step : plain_step<C, Arch> {
+  static constexpr scan_form form = scan_form::token_shift;
   static constexpr int inputs = 1;
   static constexpr int parameters = 1;
 
@@ -173,6 +179,7 @@ struct token_shift_step : plain_step<C, Arch> {
 /// A sum of four tensors; there is no state.
 template <class C, class Arch>
 struct sum_of_four_step : plain_step<C, Arch> {
+  static constexpr scan_form form = scan_form::sum_of_four;
   static constexpr int inputs = 4;
 
   template <class W>

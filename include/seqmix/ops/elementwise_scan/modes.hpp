@@ -8,6 +8,7 @@
 // summed up in its output. Modes go outside, some tokens inside: a mode's state and parameters are
 // loaded once for them.
 //
+//     form                         its name
 //     numbers                      of a mode's state: 1, or 2 of complex ones
 //     parameters                   numbers of a mode that the loop reads
 //     parameter(p, d, n, out)      those of mode n of channel d, in double
@@ -119,6 +120,7 @@ struct mode_scan {
 /// round 1 - s.
 template <class C, class Arch>
 struct damped_mode {
+  static constexpr scan_form form = scan_form::damped_ema;
   using V = simd::vec<C, Arch>;
   static constexpr int numbers = 1;
   static constexpr int parameters = 3;
@@ -140,6 +142,7 @@ struct damped_mode {
 /// h = a h + b u in complex numbers, y += 2 Re(c h). The decay is applied as h + (a - 1) h.
 template <class C, class Arch>
 struct complex_mode {
+  static constexpr scan_form form = scan_form::diagonal_ssm;
   using V = simd::vec<C, Arch>;
   static constexpr int numbers = 2;
   static constexpr int parameters = 6;

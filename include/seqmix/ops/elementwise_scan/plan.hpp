@@ -112,7 +112,7 @@ struct scan_plan {
   }
 
   static constexpr std::int64_t widest = 1024;
-  static constexpr std::int64_t narrow_task = 16;
+  static constexpr std::int64_t narrow_task = w < 8 ? 8 : w;
   static constexpr std::int64_t largest_cached = std::int64_t{8} << 20;  // bytes
 
   template <class Pointer>

@@ -8,6 +8,27 @@
 
 SEQMIX_BEGIN_NAMESPACE
 
+/// What a scan does with a token: the step that its engine is compiled for.
+enum class scan_form {
+  affine,
+  affine_log,
+  affine_complex,
+  log_sum_exp,
+  max,
+  sum,
+  hgrn,
+  hgrn_log,
+  rg_lru,
+  min_gru,
+  rwkv4,
+  prefix_softmax,
+  token_shift,
+  sum_of_four,
+  damped_ema,
+  diagonal_ssm,
+};
+inline constexpr int scan_form_count = 16;
+
 /// The descriptor of one scan over time. Tensors [B, T1, T2, H, D] run over T1 T2 tokens, T2
 /// fastest; where an axis does not appear in a call it has extent 1, and what does not change along
 /// one has stride 0 there.
@@ -21,6 +42,7 @@ struct scan_problem {
   std::array<any_view<3>, most_parameters> parameters{};  // [D, N, 1 or 2]: what does not change
   std::array<const char*, most_parameters> parameter_names{};
   std::array<any_out<5>, 2> outputs{};  // the second of complex numbers only
+  scan_form form = scan_form::affine;
   scan_monoid monoid = scan_monoid::affine;
   bool exclusive = false;
   bool log_decay = false;           // decays are given as logarithms

@@ -43,11 +43,14 @@ struct time_block {
 };
 
 /// Such a block to rows, square by square. A square's channels go through all their tokens before
-/// the next, so that lines of the caches are used up while they are there.
+/// the next, so that lines of the caches are used up while they are there; the lines of the next
+/// block are asked for, since runs this short end before the hardware would.
 template <class C, class Arch, class T>
 void gather_time(const time_block<const T, C>& x, const scan_block& b) noexcept {
   constexpr std::int64_t w = simd::lanes<C, Arch>;
+  constexpr std::int64_t line = 64 / std::int64_t{sizeof(T)};
   using V = simd::vec<C, Arch>;
+  const std::int64_t next = x.row_step < 0 ? -b.tokens : b.tokens;
   for (std::int64_t c = 0; c < b.channels; c += w) {
     const std::int64_t n = b.channels - c < w ? b.channels - c : w;
     const T* from = x.lowest + c * b.channel_step;
@@ -55,6 +58,11 @@ void gather_time(const time_block<const T, C>& x, const scan_block& b) noexcept 
     std::int64_t t = 0;
     for (; t + w <= b.tokens; t += w) {
       V square[w];
+      if (t % line == 0) {
+        simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+          __builtin_prefetch(from + (i < n ? i : 0) * b.channel_step + t + next);
+        });
+      }
       simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
         square[i] = i < n ? simd::load<C, Arch>(from + i * b.channel_step + t) : V(C(0));
       });

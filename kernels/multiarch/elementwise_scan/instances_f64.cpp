@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scans_of.hpp"
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace multiarch::SEQMIX_MULTIARCH_ISA {
+
+constinit const elementwise_scans scans_f64 = scans_of<double, double, simd::default_arch>();
+
+}  // namespace multiarch::SEQMIX_MULTIARCH_ISA
+
+SEQMIX_END_NAMESPACE
