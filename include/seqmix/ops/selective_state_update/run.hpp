@@ -2,6 +2,7 @@
 #pragma once
 
 #include <seqmix/ops/selective_scan/token_rows.hpp>
+#include <seqmix/ops/selective_state_update/problem.hpp>
 #include <seqmix/ops/selective_state_update/states.hpp>
 #include <seqmix/ops/selective_state_update/step.hpp>
 #include <seqmix/simd/dot.hpp>
