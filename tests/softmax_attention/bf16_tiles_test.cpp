@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "support/attention_matrix.hpp"
+#include "support/attention_target.hpp"
 #include "support/errors.hpp"
 #include "support/tile_calls.hpp"
 
@@ -43,30 +44,15 @@ std::string check_f32(const attention_case& which) {
   return scratch;
 }
 
-struct masking {
-  bool causal;
-  seqmix::attention_window window;
-  std::int64_t sinks;
-  bool terms;
-};
-constexpr masking maskings[] = {{false, {}, 0, false},
-                                {true, {}, 0, false},
-                                {true, {}, 0, true},
-                                {false, {.left = 9, .right = 4}, 0, false},
-                                {true, {.left = 40}, 3, false}};
+constexpr masking maskings[] = {{"none", false, {}, 0},
+                                {"causal", true, {}, 0},
+                                {"all terms", true, {}, 0, true},
+                                {"window", false, {.left = 9, .right = 4}, 0},
+                                {"window and sinks", true, {.left = 40}, 3}};
 
 attention_case masked_case(const masking& m, std::int64_t T, std::int64_t S) {
   attention_case c{.B = 2, .T = T, .S = S, .H = 4, .HK = 2, .D = 20, .V = 40};
-  c.causal = m.causal;
-  c.window = m.window;
-  c.sinks = m.sinks;
-  if (m.terms) {
-    c.softcap = 3;
-    c.alibi = true;
-    c.between = alibi_between::reals;
-    c.bias = c.relative = bias_shape::heads_and_keys;
-    c.sink_logits = true;
-  }
+  m.apply(c);
   c.lse = scalar_type::f32;
   return c;
 }

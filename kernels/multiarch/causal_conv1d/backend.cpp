@@ -12,13 +12,10 @@ template <class Problem>
 struct convolution_kernels {
   using problem = Problem;
 
-  static dispatch::fixed_text<128> lacking(const problem& /*p*/) noexcept { return {}; }
-
   /// The types of x and y decide what is computed in, as in the header.
   template <isa I>
   static const dispatch::implementation<problem>* of(const problem& p) noexcept {
-    const bool wide = p.x.type == scalar_type::f64 || p.y.type == scalar_type::f64;
-    return table<I>().of[wide ? 1 : 0];
+    return table<I>().of[any_f64({p.x.type, p.y.type}) ? 1 : 0];
   }
 
  private:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <initializer_list>
+#include <seqmix/core/scalar.hpp>
 #include <seqmix/dispatch/registry.hpp>
 
 #include "isa.hpp"
@@ -9,10 +11,21 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace multiarch {
 
+/// Whether a call computes in double: when any of its tensors is.
+constexpr bool any_f64(std::initializer_list<scalar_type> types) noexcept {
+  for (const scalar_type t : types) {
+    if (t == scalar_type::f64) {
+      return true;
+    }
+  }
+  return false;
+}
+
 /// One operator's kernels as back-ends, one for each instruction set. `Kernels` says what they are:
 ///
 ///     problem                    the operator's descriptor
-///     lacking(p)                 what none of them can do for a call; empty when nothing
+///     lacking(p)                 what none of them can do for a call; empty when nothing. Those
+///                                that can do all leave it out
 ///     of<I>(p)                   the implementation for a call that they can serve
 template <class Kernels>
 class backends {
@@ -32,8 +45,10 @@ class backends {
     dispatch::offer answer;
     answer.target = target(I);
     answer.lacks = multiarch::lacking(I);
-    if (answer.lacks.empty()) {
-      answer.lacks = Kernels::lacking(p);
+    if constexpr (requires { Kernels::lacking(p); }) {
+      if (answer.lacks.empty()) {
+        answer.lacks = Kernels::lacking(p);
+      }
     }
     return answer.lacks.empty() ? Kernels::template of<I>(p)->query(p, ctx) : answer;
   }

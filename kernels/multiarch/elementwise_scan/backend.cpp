@@ -11,11 +11,6 @@ namespace {
 struct elementwise_scan_kernels {
   using problem = scan_problem;
 
-  static dispatch::fixed_text<128> lacking(const problem& p) noexcept {
-    // A form that this library was compiled before.
-    return of<isa::avx2>(p)->run == nullptr ? "this form" : "";
-  }
-
   /// The types of the tensors over time decide what is computed in, as in the header.
   template <isa I>
   static const elementwise_scan* of(const problem& p) noexcept {

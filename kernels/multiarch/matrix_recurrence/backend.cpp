@@ -18,8 +18,7 @@ struct recurrence_kernels {
   /// The types of q, k, v and o decide what is computed in, as in the header.
   template <isa I>
   static const recurrence* of(const problem& p) noexcept {
-    const bool wide = p.q.type == scalar_type::f64 || p.k.type == scalar_type::f64 ||
-                      p.v.type == scalar_type::f64 || p.o.type == scalar_type::f64;
+    const bool wide = any_f64({p.q.type, p.k.type, p.v.type, p.o.type});
     const recurrence_table& table =
         I == isa::avx2 ? (wide ? avx2::recurrences_f64 : avx2::recurrences_f32)
                        : (wide ? avx512::recurrences_f64 : avx512::recurrences_f32);

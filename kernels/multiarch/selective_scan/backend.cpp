@@ -9,18 +9,11 @@ namespace multiarch {
 namespace {
 
 bool wide(const selective_scan_problem& p) noexcept {
-  for (const scalar_type t : {p.u.type, p.delta.type, p.A.type, p.B.type, p.C.type, p.y.type}) {
-    if (t == scalar_type::f64) {
-      return true;
-    }
-  }
-  return false;
+  return any_f64({p.u.type, p.delta.type, p.A.type, p.B.type, p.C.type, p.y.type});
 }
 
 struct scan_kernels {
   using problem = selective_scan_problem;
-
-  static dispatch::fixed_text<128> lacking(const problem& /*p*/) noexcept { return {}; }
 
   /// The types of the call's own tensors decide what is computed in, as in the header.
   template <isa I>
@@ -32,8 +25,6 @@ struct scan_kernels {
 
 struct scan_update_kernels {
   using problem = selective_state_update_problem;
-
-  static dispatch::fixed_text<128> lacking(const problem& /*p*/) noexcept { return {}; }
 
   template <isa I>
   static const scan_update* of(const problem& p) noexcept {

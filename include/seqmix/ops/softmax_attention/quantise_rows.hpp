@@ -24,9 +24,7 @@ void quantise_all(const tensor_view<const T, 4>& x, const tensor_view<std::int8_
   for (std::int64_t b = 0; b < x.extent(0); ++b) {
     for (std::int64_t t = 0; t < x.extent(1); ++t) {
       for (std::int64_t h = 0; h < x.extent(2); ++h) {
-        for (std::int64_t d = 0; d < dim; ++d) {
-          row[d] = widen<float>(x(b, t, h, d));
-        }
+        simd::load_row<float, Arch>(&x(b, t, h, 0), x.stride(3), 0, dim, 1.0f, row, dim);
         scale(b, t, h) = int8_block<float, Arch>::write(row, dim, &q(b, t, h, 0), q.stride(3));
       }
     }
