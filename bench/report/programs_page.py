@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page of the bench programs' JSON files: tables, and plots of shares of the ceilings."""
+import itertools
 import shlex
 
 from markdown import NotThatFile, filled_table, read_json, slug, time_text
@@ -78,7 +79,8 @@ def roofline(rows, title, path):
         return False
     threads = [int(r["fields"].get("threads", "1")) for r in rows]
     colours = {group: f"C{i}" for i, group in enumerate(dict.fromkeys(r["group"] for r in rows))}
-    markers = dict(zip(dict.fromkeys(r["type"] for r in rows), "os^Dv"))
+    kinds = dict.fromkeys(r["type"] for r in rows)
+    markers = dict(zip(kinds, itertools.cycle("os^Dv<>pP*Xhd8")))
     series = {}
     for r, n in zip(rows, threads):
         if n in (1, max(threads)):

@@ -99,6 +99,15 @@ class Report(unittest.TestCase):
                       page)
         self.assertIn("ERROR: wrong result: off by 1", page)
 
+    def test_many_types_of_programs(self):
+        many = copy.deepcopy(PROGRAMS)
+        first = many["benchmarks"][0]
+        types = [f"f32_over_{i}" for i in range(20)]
+        many["benchmarks"] = [{**first, "name": first["name"].replace("f32", t)} for t in types]
+        page = self.page(self.file("b.json", many))
+        for t in types:
+            self.assertIn(f"| {t} |", page)
+
     def test_both_kinds_make_two_pages(self):
         files = [self.file("p.json", PEERS), self.file("rope.json", PROGRAMS)]
         self.assertEqual(len(self.report(*files).stdout.split()), 2)
