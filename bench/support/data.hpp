@@ -91,12 +91,12 @@ inline std::pair<std::string, std::shared_ptr<void>>& held_data() {
 
 /// The data under `key`; of another key's data nothing stays.
 template <class Data, class Make>
-Data& hold(const std::string& key, Make make) {
+Data& hold(std::string key, Make make) {
   auto& [held_key, data] = held_data();
   if (held_key != key) {
     data.reset();
     data = make();
-    held_key = key;
+    held_key = std::move(key);
   }
   return *static_cast<Data*>(data.get());
 }
@@ -111,10 +111,10 @@ inline constexpr double tolerance<seqmix::f16> = 1e-3;
 template <>
 inline constexpr double tolerance<seqmix::bf16> = 8e-3;
 
-/// What is wrong with `actual`, or nothing.
+/// What is wrong with `actual`, or nothing. It may be off by `allowed` of the largest element.
 template <class T>
 std::string compare(const seqmix::tensor_view<T, 4>& actual,
-                    const seqmix::tensor_view<T, 4>& expected) {
+                    const seqmix::tensor_view<T, 4>& expected, double allowed = tolerance<T>) {
   double scale = 0;
   double worst = 0;
   for (std::int64_t b = 0; b < actual.extent(0); ++b) {
@@ -131,7 +131,7 @@ std::string compare(const seqmix::tensor_view<T, 4>& actual,
       }
     }
   }
-  if (worst <= tolerance<T> * scale) {
+  if (worst <= allowed * scale) {
     return {};
   }
   return "off by " + std::to_string(worst / scale) + " of the largest element";

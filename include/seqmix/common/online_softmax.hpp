@@ -24,6 +24,13 @@ SEQMIX_ALWAYS_INLINE C softmax_reference(C maximum) noexcept {
   return maximum == -std::numeric_limits<C>::infinity() ? C(0) : maximum;
 }
 
+/// The same of a register of rows.
+template <class C, class Arch>
+SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> softmax_references(simd::vec<C, Arch> maxima) noexcept {
+  using V = simd::vec<C, Arch>;
+  return xsimd::select(maxima == V(-std::numeric_limits<C>::infinity()), V(C(0)), maxima);
+}
+
 /// 2^x of one number, with the bits that whole registers get.
 template <class C, class Arch>
 SEQMIX_ALWAYS_INLINE C exp2_of(C x) noexcept {

@@ -31,7 +31,9 @@ SEQMIX_ALWAYS_INLINE vec<C, Arch> tanh(vec<C, Arch> x) noexcept {
     const V square = limited * limited;
     return limited * detail::horner(constants::p, square) / detail::horner(constants::q, square);
   } else {
-    return xsimd::tanh(x);
+    // xsimd converts to integers on its way, which NaN and large numbers have no value in.
+    const V limited = xsimd::max(V(-20.0), xsimd::min(V(20.0), x));
+    return xsimd::select(x == x, xsimd::tanh(xsimd::select(x == x, limited, V(0.0))), x);
   }
 }
 

@@ -137,7 +137,7 @@ using scan_types_of =
 /// The call of a form with a step, of what was checked.
 template <class Types, class Arch, template <class, class> class Step,
           void (*Naive)(const scan_problem&)>
-dispatch::call<Arch, scan_problem> scan_call(scan_problem p, contract<Arch>& c) {
+dispatch::call<Arch, scan_problem> scan_call(scan_problem& p, contract<Arch>& c) {
   p.form = Step<float, Arch>::form;
   return {p, p.inputs[0].memory, c.result(), scan_list<Arch, fixed_scan<Types, Arch, Step>, Naive>};
 }
@@ -145,7 +145,7 @@ dispatch::call<Arch, scan_problem> scan_call(scan_problem p, contract<Arch>& c) 
 /// The same of a form with modes.
 template <class Types, class Arch, template <class, class> class Mode,
           void (*Naive)(const scan_problem&)>
-dispatch::call<Arch, scan_problem> mode_scan_call(scan_problem p, contract<Arch>& c) {
+dispatch::call<Arch, scan_problem> mode_scan_call(scan_problem& p, contract<Arch>& c) {
   p.form = Mode<float, Arch>::form;
   return {p, p.inputs[0].memory, c.result(), scan_list<Arch, mode_scan<Types, Arch, Mode>, Naive>};
 }

@@ -70,48 +70,26 @@ SEQMIX_ALWAYS_INLINE void softmax_tile_rows(const float* scores, const float* sc
   using V = simd::vec<float, Arch>;
   constexpr int w = simd::lanes<float, Arch>;
   static_assert(Rows % w == 0);
-  V largest[Rows];
-  simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-    largest[r] = V::load_aligned(scores + r * tile_score_row);
-  });
-  for (std::int64_t j = w; j < n; j += w) {
-    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-      largest[r] = xsimd::max(largest[r], V::load_aligned(scores + r * tile_score_row + j));
-    });
-  }
-  alignas(64) float maximum[Rows];
+  alignas(64) float largest[Rows];
   alignas(64) float reference[Rows];
-  alignas(64) float before[Rows];
-  largest_lanes<Rows, float, Arch>(largest, maximum);
-  for (int r = 0; r < Rows; ++r) {
-    before[r] = state[r].maximum;
-  }
+  largest_scores<Rows, float, Arch>(scores, tile_score_row, n, largest);
   for (int r = 0; r < Rows; r += w) {
-    const V old = V::load_aligned(before + r);
-    const V most = xsimd::max(old, V::load_aligned(maximum + r) * V::load_unaligned(scale + r));
-    // `softmax_reference`
-    const V against =
-        xsimd::select(most == V(-std::numeric_limits<float>::infinity()), V(0.0f), most);
-    most.store_aligned(maximum + r);
-    against.store_aligned(reference + r);
-    weight_below<float, Arch>(old - against).store_unaligned(factor + r);
+    (V::load_aligned(largest + r) * V::load_unaligned(scale + r)).store_aligned(largest + r);
   }
+  raise_maxima<Rows, float, Arch>(largest, state, reference, factor);
   for (int r = 0; r < Rows; ++r) {
     const float* score = scores + r * tile_score_row;
+    bf16* weight = weights + r * tile_weight_row;
     const V slope(scale[r]);
     const V most(-reference[r]);
-    V even(0.0f);
-    V odd(0.0f);
-    for (std::int64_t j = 0; j < n; j += 2 * w) {
-      const V first = weight_below<float, Arch>(simd::fma(V::load_aligned(score + j), slope, most));
-      const V second =
-          weight_below<float, Arch>(simd::fma(V::load_aligned(score + j + w), slope, most));
-      round_weights<Arch>(first, second, weights + r * tile_weight_row + j);
-      even += first;
-      odd += second;
-    }
-    state[r].maximum = maximum[r];
-    state[r].sum = simd::fma(state[r].sum, V(factor[r]), even + odd);
+    const V sum = weigh_scores<float, Arch>(
+        n,
+        [&](std::int64_t j) __attribute__((always_inline)) {
+          return simd::fma(V::load_aligned(score + j), slope, most);
+        },
+        [&](std::int64_t j, V first, V second)
+            __attribute__((always_inline)) { round_weights<Arch>(first, second, weight + j); });
+    state[r].sum = simd::fma(state[r].sum, V(factor[r]), sum);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <seqmix/core/context.hpp>
 #include <seqmix/dispatch/registry.hpp>
 #include <seqmix/ops/softmax_attention/bf16_tiles.hpp>
+#include <seqmix/ops/softmax_attention/tasks.hpp>
 #include <string_view>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -24,7 +25,13 @@ struct bf16_tiles_plan {
   bf16_tiles_plan(const softmax_attention_problem& p, const context& ctx,
                   std::byte* base) noexcept {
     const int workers = ctx.executor.concurrency();
-    task_rows = rows_per_task(p, workers);
+    std::int64_t longest = 0;
+    for (std::int64_t b = 0; b < p.sequences; ++b) {
+      const std::int64_t rows = sequence_at(p, b).mask.queries * p.group();
+      longest = rows > longest ? rows : longest;
+    }
+    // More rows than in float: the products are fast enough to make packing felt.
+    task_rows = rows_per_task(p, longest, workers, {.strip = tile_side, .least = 4, .most = 1024});
     scratch_layout layout(base);
     task_begin = layout.take<std::int64_t>(p.sequences + 1);
     scratch_layout one;
@@ -42,35 +49,6 @@ struct bf16_tiles_plan {
       task_begin[b + 1] = task_begin[b] + p.kv_heads() * ((rows + task_rows - 1) / task_rows);
     }
     return task_begin[p.sequences];
-  }
-
-  /// The sequence that a task belongs to.
-  std::int64_t sequence_of(std::int64_t task, std::int64_t sequences) const noexcept {
-    std::int64_t low = 0;
-    for (std::int64_t high = sequences; high - low > 1;) {
-      const std::int64_t middle = (low + high) / 2;
-      (task_begin[middle] <= task ? low : high) = middle;
-    }
-    return low;
-  }
-
- private:
-  /// Enough tasks for the workers, but as many rows in each as keep packing cheap, which the
-  /// products are fast enough to make felt. Strips are anchored at the sequence's first row.
-  static std::int64_t rows_per_task(const softmax_attention_problem& p, int workers) noexcept {
-    std::int64_t longest = 0;
-    for (std::int64_t b = 0; b < p.sequences; ++b) {
-      const std::int64_t rows = sequence_at(p, b).mask.queries * p.group();
-      longest = rows > longest ? rows : longest;
-    }
-    const std::int64_t dims = p.key_dim() + p.value_dim();
-    const std::int64_t most = whole_tiles(dims <= 256 ? 1024 : 1024 * 256 / dims);
-    const std::int64_t least = most < 4 * tile_side ? most : 4 * tile_side;
-    const std::int64_t heads = p.sequences * p.kv_heads();
-    const std::int64_t wanted = workers == 1 ? 1 : 4 * workers;  // tasks
-    const std::int64_t chunks = heads == 0 ? 1 : (wanted + heads - 1) / heads;
-    const std::int64_t even = whole_tiles((longest + chunks - 1) / chunks);
-    return even > most ? most : even < least ? least : even;
   }
 };
 
@@ -126,7 +104,7 @@ struct bf16_tiles_cpu {
 
   static void task(const softmax_attention_problem& p, const plan_type& plan, std::int64_t index,
                    int worker) noexcept {
-    const std::int64_t b = plan.sequence_of(index, p.sequences);
+    const std::int64_t b = sequence_of_task(plan.task_begin, p.sequences, index);
     const std::int64_t parts = (plan.task_begin[b + 1] - plan.task_begin[b]) / p.kv_heads();
     const std::int64_t place = index - plan.task_begin[b];
     const rows_type rows(p, b, place % p.kv_heads());

@@ -65,7 +65,7 @@ struct flash_attention_cpu {
 
   static void task(const softmax_attention_problem& p, const plan_type& plan, std::int64_t index,
                    int worker) noexcept {
-    const std::int64_t b = plan.sequence_of(index, p.sequences);
+    const std::int64_t b = sequence_of_task(plan.task_begin, p.sequences, index);
     const std::int64_t parts = (plan.task_begin[b + 1] - plan.task_begin[b]) / p.kv_heads();
     const std::int64_t head = (index - plan.task_begin[b]) % p.kv_heads();
     const std::int64_t part = (index - plan.task_begin[b]) / p.kv_heads();

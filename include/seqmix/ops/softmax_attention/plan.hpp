@@ -3,6 +3,7 @@
 
 #include <seqmix/core/context.hpp>
 #include <seqmix/ops/softmax_attention/key_outputs.hpp>
+#include <seqmix/ops/softmax_attention/tasks.hpp>
 #include <string_view>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -54,7 +55,8 @@ struct attention_plan {
     }
     const int workers = ctx.executor.concurrency();
     tiles = most_tiled_rows > 0;
-    task_rows = rows_per_task(p, most_tiled_rows, workers);
+    task_rows = rows_per_task(p, most_tiled_rows, workers,
+                              {.strip = simd::tile_shape<Arch>::rows, .least = 8, .most = 768});
 
     scratch_layout layout(base);
     task_begin = layout.take<std::int64_t>(p.sequences + 1);
@@ -105,16 +107,6 @@ struct attention_plan {
     return task_begin[p.sequences];
   }
 
-  /// The sequence that a task belongs to.
-  std::int64_t sequence_of(std::int64_t task, std::int64_t sequences) const noexcept {
-    std::int64_t low = 0;
-    for (std::int64_t high = sequences; high - low > 1;) {
-      const std::int64_t middle = (low + high) / 2;
-      (task_begin[middle] <= task ? low : high) = middle;
-    }
-    return low;
-  }
-
  private:
   /// What is pinned, if anything, and what the normaliser needs. Passes beyond the first are the
   /// tiled algorithm's.
@@ -132,21 +124,6 @@ struct attention_plan {
     } else if ((two || three) && !softmax && !reweighted) {
       lacks = "two_pass and three_pass for this normaliser, which needs one pass";
     }
-  }
-
-  /// Enough tasks for the workers, but as many rows in each as keep packing cheap. Strips are
-  /// anchored at the sequence's first row, so that this choice moves no bits.
-  static std::int64_t rows_per_task(const softmax_attention_problem& p, std::int64_t most_rows,
-                                    int workers) noexcept {
-    constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
-    const std::int64_t dims = p.key_dim() + p.value_dim();
-    const std::int64_t most = round_up(dims <= 256 ? 768 : 768 * 256 / dims, strip);
-    const std::int64_t least = 8 * strip;
-    const std::int64_t heads = p.sequences * p.kv_heads();
-    const std::int64_t wanted = workers == 1 ? 1 : 4 * workers;  // tasks
-    const std::int64_t chunks = heads == 0 ? 1 : (wanted + heads - 1) / heads;
-    const std::int64_t even = round_up((most_rows + chunks - 1) / chunks, strip);
-    return even > most ? most : even < least ? least : even;
   }
 };
 

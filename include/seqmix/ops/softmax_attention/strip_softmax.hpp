@@ -27,13 +27,18 @@ SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> weight_below(simd::vec<C, Arch> x) noexc
   return simd::detail::horner(powers::polynomial, r, C(2)) * power;
 }
 
+/// `Rows` numbers, up to whole registers.
+template <int Rows, class C, class Arch>
+inline constexpr int padded_rows =
+    (Rows + simd::lanes<C, Arch> - 1) / simd::lanes<C, Arch> * simd::lanes<C, Arch>;
+
 /// The largest lane of each of `Rows` registers, in order; zeros behind them, up to whole
 /// registers.
 template <int Rows, class C, class Arch>
 SEQMIX_ALWAYS_INLINE void largest_lanes(const simd::vec<C, Arch> (&x)[Rows], C* out) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr int w = simd::lanes<C, Arch>;
-  constexpr int padded = (Rows + w - 1) / w * w;
+  constexpr int padded = padded_rows<Rows, C, Arch>;
   if constexpr (2 * Rows > w) {
     V square[padded];
     simd::unroll<padded>([&](auto i) __attribute__((always_inline)) {
@@ -59,38 +64,43 @@ SEQMIX_ALWAYS_INLINE void largest_lanes(const simd::vec<C, Arch> (&x)[Rows], C* 
   }
 }
 
-/// `online_softmax` of a strip: `Rows` rows of `n` scores, a multiple of two registers, `stride`
-/// apart. The rows side by side hide what each of them waits for; each has the bits that it gets
-/// alone.
+/// The largest of each of `Rows` rows of `n` scores, `stride` apart, as `largest_lanes` puts them.
 template <int Rows, class C, class Arch>
-SEQMIX_ALWAYS_INLINE void softmax_strip(C* scores, std::int64_t stride, std::int64_t n,
-                                        softmax_state<C, Arch>* state, C* factor) noexcept {
+SEQMIX_ALWAYS_INLINE void largest_scores(const C* scores, std::int64_t stride, std::int64_t n,
+                                         C* out) noexcept {
   using V = simd::vec<C, Arch>;
-  constexpr int w = simd::lanes<C, Arch>;
   V largest[Rows];
-  simd::unroll<Rows>([&](auto r)
-                         __attribute__((always_inline)) { largest[r] = V(state[r].maximum); });
-  for (std::int64_t j = 0; j < n; j += w) {
+  simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+    largest[r] = V::load_aligned(scores + r * stride);
+  });
+  for (std::int64_t j = simd::lanes<C, Arch>; j < n; j += simd::lanes<C, Arch>) {
     simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
       largest[r] = xsimd::max(largest[r], V::load_aligned(scores + r * stride + j));
     });
   }
+  largest_lanes<Rows, C, Arch>(largest, out);
+}
 
-  // How much rows shrink is found for all of them at once, if any does.
-  constexpr int padded = (Rows + w - 1) / w * w;
+/// The largest scores of a strip join the maxima of its rows: what exponents are now taken against,
+/// and by which factor what a row has accumulated before must shrink. That is found for all rows at
+/// once, if any maximum moves.
+template <int Rows, class C, class Arch>
+SEQMIX_ALWAYS_INLINE void raise_maxima(const C* largest, softmax_state<C, Arch>* state,
+                                       C* reference, C* factor) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int w = simd::lanes<C, Arch>;
+  constexpr int padded = padded_rows<Rows, C, Arch>;
   alignas(64) C before[padded] = {};
   alignas(64) C maximum[padded];
-  alignas(64) C reference[padded];
   alignas(64) C shrink[padded];
   simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) { before[r] = state[r].maximum; });
-  largest_lanes<Rows, C, Arch>(largest, maximum);
   bool moved = false;
   for (int i = 0; i < padded; i += w) {
     const V old = V::load_aligned(before + i);
-    const V most = V::load_aligned(maximum + i);
+    const V most = xsimd::max(old, V::load_aligned(largest + i));
     moved |= !xsimd::all(most == old);
-    // `softmax_reference`
-    const V against = xsimd::select(most == V(-std::numeric_limits<C>::infinity()), V(C(0)), most);
+    const V against = softmax_references<C, Arch>(most);
+    most.store_aligned(maximum + i);
     against.store_aligned(reference + i);
     (old - against).store_aligned(shrink + i);
   }
@@ -106,21 +116,50 @@ SEQMIX_ALWAYS_INLINE void softmax_strip(C* scores, std::int64_t stride, std::int
       factor[r] = shrink[r];
     }
   }
+}
 
+/// The weights of `n` scores, a multiple of two registers: `read(j)` has the exponents from j on,
+/// `write(j, first, second)` takes two registers of weights. Returns their sum in each lane.
+template <class C, class Arch, class Read, class Write>
+SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> weigh_scores(std::int64_t n, Read read,
+                                                     Write write) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int w = simd::lanes<C, Arch>;
+  V even(C(0));
+  V odd(C(0));
+  for (std::int64_t j = 0; j < n; j += 2 * w) {
+    const V first = weight_below<C, Arch>(read(j));
+    const V second = weight_below<C, Arch>(read(j + w));
+    write(j, first, second);
+    even += first;
+    odd += second;
+  }
+  return even + odd;
+}
+
+/// `online_softmax` of a strip: `Rows` rows of `n` scores, a multiple of two registers, `stride`
+/// apart. The rows side by side hide what each of them waits for; each has the bits that it gets
+/// alone.
+template <int Rows, class C, class Arch>
+SEQMIX_ALWAYS_INLINE void softmax_strip(C* scores, std::int64_t stride, std::int64_t n,
+                                        softmax_state<C, Arch>* state, C* factor) noexcept {
+  using V = simd::vec<C, Arch>;
+  alignas(64) C largest[padded_rows<Rows, C, Arch>];
+  alignas(64) C reference[padded_rows<Rows, C, Arch>];
+  largest_scores<Rows, C, Arch>(scores, stride, n, largest);
+  raise_maxima<Rows, C, Arch>(largest, state, reference, factor);
   for (int r = 0; r < Rows; ++r) {
     C* score = scores + r * stride;
     const V most(reference[r]);
-    V even(C(0));
-    V odd(C(0));
-    for (std::int64_t j = 0; j < n; j += 2 * w) {
-      const V first = weight_below<C, Arch>(V::load_aligned(score + j) - most);
-      const V second = weight_below<C, Arch>(V::load_aligned(score + j + w) - most);
-      first.store_aligned(score + j);
-      second.store_aligned(score + j + w);
-      even += first;
-      odd += second;
-    }
-    state[r].sum = simd::fma(state[r].sum, V(factor[r]), even + odd);
+    const V sum = weigh_scores<C, Arch>(
+        n,
+        [&](std::int64_t j)
+            __attribute__((always_inline)) { return V::load_aligned(score + j) - most; },
+        [&](std::int64_t j, V first, V second) __attribute__((always_inline)) {
+          first.store_aligned(score + j);
+          second.store_aligned(score + j + simd::lanes<C, Arch>);
+        });
+    state[r].sum = simd::fma(state[r].sum, V(factor[r]), sum);
   }
 }
 
