@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <cstdint>
 #include <iterator>
 #include <utility>
@@ -30,13 +29,6 @@ attention_case case_with(const attention_calls& calls, const masking& m) {
   return c;
 }
 
-std::vector<masking> served_maskings() {
-  std::vector<masking> served;
-  std::copy_if(std::begin(maskings), std::end(maskings), std::back_inserter(served),
-               &target::serves);
-  return served;
-}
-
 std::vector<attention_calls> all_calls() {
   return target::calls<element_types<float>, element_types<float, bf16, bf16, float>>();
 }
@@ -47,7 +39,7 @@ TEST_CASE("packed sequences equal a loop over them, bit for bit", "[softmax_atte
   using starts = std::vector<std::int64_t>;
   using offsets = std::pair<starts, starts>;
   for (const attention_calls& calls : all_calls()) {
-    for (const masking& m : served_maskings()) {
+    for (const masking& m : maskings) {
       for (const auto& [q_starts, k_starts] :
            target::sizes({offsets{{0, 0, 16}, {0, 0, 16}}, offsets{{0, 15}, {0, 15}},
                           offsets{{0, 1, 100, 300, 1200, 2048}, {0, 1, 100, 300, 1200, 2048}},
@@ -85,7 +77,7 @@ TEST_CASE("packed sequences equal a loop over them, bit for bit", "[softmax_atte
 TEST_CASE("a sequence has the same bits alone and in a batch, in any layout",
           "[softmax_attention]") {
   for (const attention_calls& calls : all_calls()) {
-    for (const masking& m : served_maskings()) {
+    for (const masking& m : maskings) {
       for (const auto& [T, S] : target::sizes(
                {std::pair{1, 700}, std::pair{3, 129}, std::pair{70, 300}, std::pair{200, 60}},
                {std::pair{1, 700}, std::pair{8, 129}, std::pair{9, 129}, std::pair{70, 300},
@@ -121,7 +113,7 @@ TEST_CASE("a sequence has the same bits alone and in a batch, in any layout",
 
 TEST_CASE("lengths of a cache equal truncated tensors, bit for bit", "[softmax_attention]") {
   for (const attention_calls& calls : all_calls()) {
-    for (const masking& m : served_maskings()) {
+    for (const masking& m : maskings) {
       for (const std::int64_t T : target::sizes({1, 2, 5, 40}, {1, 2, 5, 8, 9, 40, 130})) {
         for (const head_dims& n : target::dims({32, 32})) {
           attention_case c = case_with(calls, m);
@@ -152,7 +144,7 @@ TEST_CASE("lengths of a cache equal truncated tensors, bit for bit", "[softmax_a
 
 TEST_CASE("threads, their order and the scratch move no bits", "[softmax_attention][threads]") {
   for (const attention_calls& calls : all_calls()) {
-    for (const masking& m : served_maskings()) {
+    for (const masking& m : maskings) {
       for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
         for (const auto& [T, S] : {std::pair{2, 900}, std::pair{8, 2000}, std::pair{400, 333}}) {
           for (const head_dims& n : target::dims({20, 28})) {
@@ -212,7 +204,7 @@ TEST_CASE("a row's bits do not depend on the other heads", "[softmax_attention]"
   // One head alone against the same head among many, for multi-head attention.
   for (const attention_calls& calls : all_calls()) {
     for (const std::int64_t T : {3, 50}) {
-      attention_case c = case_with(calls, maskings[target::on_gpu ? 1 : 2]);
+      attention_case c = case_with(calls, maskings[2]);
       c.T = T;
       c.S = 200;
       c.H = c.HK = 5;
@@ -241,7 +233,7 @@ TEST_CASE("a row's bits do not depend on the other heads", "[softmax_attention]"
 
 TEST_CASE("repeated calls give the same bits", "[softmax_attention][threads]") {
   for (const attention_calls& calls : target::calls<element_types<float>>()) {
-    attention_case c = case_with(calls, served_maskings().back());
+    attention_case c = case_with(calls, std::end(maskings)[-1]);
     c.B = 2;
     c.T = 90;
     c.S = 400;

@@ -101,9 +101,6 @@ template <class F>
 void for_each_setting(F&& f) {
   for (const attention_calls& calls : all_calls()) {
     for (const masking& m : maskings) {
-      if (!target::serves(m)) {
-        continue;
-      }
       for (const size& n : sizes()) {
         for (const head_dims& dims : target::dims({20, 18})) {
           for (const algorithm how : forced()) {
@@ -232,9 +229,6 @@ TEST_CASE("rows past the lengths, and between packed sequences, are never read i
   for (const attention_calls& calls : all_calls()) {
     for (const call_form form : {call_form::packed, call_form::cached}) {
       for (const masking& m : maskings) {
-        if (!target::serves(m)) {
-          continue;
-        }
         for (const size& n : target::sizes({size{2, 90}, size{50, 70}},
                                            {size{2, 90}, size{50, 70}, size{130, 140}})) {
           for (const std::uint64_t seed : {1u, 3u, 5u}) {  // odd: packed sequences with lengths

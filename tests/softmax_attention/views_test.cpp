@@ -138,10 +138,7 @@ TEST_CASE("inputs may overlap each other and themselves", "[softmax_attention][v
     using type = typename decltype(tag)::type;
     for (const head_dims& n : target::dims({9, 9})) {
       const std::int64_t D = n.D;
-      attention_case c{.T = T, .S = T, .D = D, .V = D};
-      if (!target::on_gpu) {
-        c.window = {.left = 4, .right = 2};
-      }
+      attention_case c{.T = T, .S = T, .D = D, .V = D, .window = {.left = 4, .right = 2}};
       c.types = types_of_all<type>();
       tensor<1> line(c.types.q, {T + D});
       line.fill(3);

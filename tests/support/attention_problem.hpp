@@ -536,7 +536,7 @@ struct attention_reference {
           if (sum == 0) {
             std::fill_n(out, c.V, 0.0);
           } else {
-            ++rows_that_see;
+            rows_that_see += visible > 0 ? 1 : 0;  // with a sink logit others have a sum, too
             for (std::int64_t x = 0; x < c.V; ++x) {
               out[x] /= sum;
               row_squares += out[x] * out[x];

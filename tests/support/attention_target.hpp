@@ -15,27 +15,6 @@
 
 namespace seqmix_test {
 
-struct masking {
-  const char* name;
-  bool causal;
-  seqmix::attention_window window;
-  std::int64_t sinks;
-  bool terms = false;  ///< and softcap, ALiBi between indexes, biases and sink logits
-
-  void apply(attention_case& c) const {
-    c.causal = causal;
-    c.window = window;
-    c.sinks = sinks;
-    if (terms) {
-      c.softcap = 3;
-      c.alibi = true;
-      c.between = alibi_between::reals;
-      c.bias = c.relative = bias_shape::heads_and_keys;
-      c.sink_logits = true;
-    }
-  }
-};
-
 struct head_dims {
   std::int64_t D, V;
 };
@@ -56,6 +35,12 @@ namespace target {
 
 inline constexpr bool on_gpu = true;
 
+/// Softcap, ALiBi and sink logits.
+inline void add_terms(attention_case& c) {
+  c.softcap = 3;
+  c.alibi = c.sink_logits = true;
+}
+
 template <class... Types>
 std::vector<attention_calls> calls() {
   return device_calls();
@@ -65,10 +50,8 @@ void for_each_type(F&& f) {
   f(type_tag<seqmix::bf16>{});
   f(type_tag<seqmix::f16>{});
 }
-inline std::vector<head_dims> dims(head_dims) { return {{64, 64}, {128, 128}}; }
-inline bool serves(const masking& m) {
-  return m.window.left == seqmix::unbounded && m.window.right == seqmix::unbounded &&
-         m.sinks == 0 && !m.terms;
+inline std::vector<head_dims> dims(head_dims wanted) {
+  return {{64, 64}, {128, 128}, {192, 128}, wanted};
 }
 inline std::vector<algorithm> algorithms(std::initializer_list<algorithm>) {
   return {algorithm::automatic, algorithm::prefill, algorithm::decode};
@@ -89,6 +72,14 @@ using residence = device_residence;
 
 inline constexpr bool on_gpu = false;
 
+/// Softcap, ALiBi between indexes, biases and sink logits.
+inline void add_terms(attention_case& c) {
+  c.softcap = 3;
+  c.alibi = c.sink_logits = true;
+  c.between = alibi_between::reals;
+  c.bias = c.relative = bias_shape::heads_and_keys;
+}
+
 template <class TQ, class TK, class TV, class TO>
 attention_calls calls_of(element_types<TQ, TK, TV, TO>) {
   return calls_for<TQ, TK, TV, TO>();
@@ -102,7 +93,6 @@ void for_each_type(F&& f) {
   f(type_tag<T>{});
 }
 inline std::vector<head_dims> dims(head_dims wanted) { return {wanted}; }
-inline bool serves(const masking&) { return true; }
 inline std::vector<algorithm> algorithms(std::initializer_list<algorithm> wanted) { return wanted; }
 inline std::vector<execution> executions(std::initializer_list<execution> wanted) { return wanted; }
 template <class T>
@@ -131,5 +121,22 @@ struct residence {
 inline bound allowed(bound which) { return on_gpu ? bound::ceiling : which; }
 
 }  // namespace target
+
+struct masking {
+  const char* name;
+  bool causal;
+  seqmix::attention_window window;
+  std::int64_t sinks;
+  bool terms = false;  ///< and all that changes scores
+
+  void apply(attention_case& c) const {
+    c.causal = causal;
+    c.window = window;
+    c.sinks = sinks;
+    if (terms) {
+      target::add_terms(c);
+    }
+  }
+};
 
 }  // namespace seqmix_test

@@ -14,10 +14,10 @@ __device__ __forceinline__ std::uint32_t shared_address(const void* p) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
 }
 
-/// Copies 16 bytes to shared memory in the background; zeros instead when `valid` is false, and
-/// nothing is read then.
-__device__ __forceinline__ void copy_async(std::uint32_t to, const void* from, bool valid) {
-  const std::uint32_t bytes = valid ? 16 : 0;
+/// Fills 16 bytes of shared memory in the background: with the first `bytes` at `from`, 0 to 16 of
+/// them, and then zeros. Nothing else is read.
+__device__ __forceinline__ void copy_async_16(std::uint32_t to, const void* from,
+                                              std::uint32_t bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from), "r"(bytes)
                : "memory");
 }
@@ -70,6 +70,13 @@ __device__ __forceinline__ std::uint32_t load_shared_4(std::uint32_t from) {
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
+
+/// 1 / x with a relative error of 2^-23; zero for infinity.
+__device__ __forceinline__ float reciprocal_fast(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
   return y;
 }
 

@@ -9,22 +9,26 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
-/// A tile of rows of D 16-bit elements in shared memory. The 16-byte chunks of a row are exchanged
-/// by the row's last three bits, so that ldmatrix, which reads one chunk column of eight rows, and
-/// the writers, which fill rows, both touch every bank once.
-template <int D>
+/// A tile of rows of W 16-bit elements in shared memory. The 16-byte chunks of a row change places,
+/// by the row's number and inside groups of `group`, so that ldmatrix, which reads one chunk column
+/// of eight rows, and the writers, which fill rows, both touch every bank once. A group is a line
+/// of all banks; in rows of one and a half lines it is half of one.
+///
+/// A tile starts on a multiple of 16 `group` bytes.
+template <int W>
 struct shared_tile {
-  static constexpr int chunks = D / 8;
-  static constexpr int row_bytes = D * 2;
+  static_assert(W % 32 == 0);
+  static constexpr int chunks = W / 8;
+  static constexpr int row_bytes = W * 2;
+  static constexpr int group = W % 64 == 0 ? 8 : 4;
 
   static __device__ __forceinline__ std::uint32_t offset(int row, int chunk) {
-    return static_cast<std::uint32_t>(row * row_bytes + ((chunk ^ (row & 7)) << 4));
+    const int exchange = group == 8 ? row & 7 : (row >> 1) & 3;
+    return static_cast<std::uint32_t>(row * row_bytes + ((chunk ^ exchange) << 4));
   }
 
-  // For ldmatrix: the address that a lane contributes for the 16 x 16 elements in the tile's
-  // corner. Those of `columns` chunk pairs further right are `corner ^ right(columns)`, since a
-  // tile starts on a multiple of a row; those further down are `corner + down(rows)`, rows a
-  // multiple of 8.
+  /// For ldmatrix: the offset that a lane contributes for the 16 x 16 elements in the tile's
+  /// corner.
   static __device__ __forceinline__ std::uint32_t corner(int lane) {
     return offset(lane & 15, lane >> 4);
   }
@@ -32,11 +36,12 @@ struct shared_tile {
   static __device__ __forceinline__ std::uint32_t exchanged_corner(int lane) {
     return offset((lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
   }
-  static __device__ __forceinline__ std::uint32_t right(int pairs) {
-    return static_cast<std::uint32_t>(pairs) << 5;
-  }
-  static __device__ __forceinline__ std::uint32_t down(int rows) {
-    return static_cast<std::uint32_t>(rows) * row_bytes;
+  /// The address `pairs` chunk pairs further right and `rows` further down than that of a corner:
+  /// with constants, an exchange inside the group and a constant. `rows` is a multiple of 8.
+  static __device__ __forceinline__ std::uint32_t from(std::uint32_t corner, int pairs, int rows) {
+    constexpr int pairs_in_group = group / 2;
+    return (corner ^ (static_cast<std::uint32_t>(pairs % pairs_in_group) << 5)) +
+           static_cast<std::uint32_t>(pairs / pairs_in_group * group * 16 + rows * row_bytes);
   }
 };
 
@@ -49,41 +54,53 @@ __device__ __forceinline__ Word rederived(Word x) {
   return x;
 }
 
-/// Fills one chunk of a tile from eight elements at `from`, with zeros when it is not `valid`. With
-/// `Vectors` the copy runs in the background; else any stride and alignment will do.
+/// Fills one chunk of a tile from the first `elements` of eight elements at `from`, 0 to 8 of them,
+/// and zeros. With `Vectors` the copy runs in the background; else any stride and alignment will
+/// do.
 template <bool Vectors>
 __device__ __forceinline__ void fill_chunk(std::uint32_t to, const std::uint16_t* from,
-                                           std::int64_t element_stride, bool valid) {
+                                           std::int64_t element_stride, int elements) {
   if constexpr (Vectors) {
-    copy_async(to, from, valid);
+    copy_async_16(to, from, static_cast<std::uint32_t>(2 * elements));
   } else {
     std::uint32_t pair[4] = {};
-    if (valid) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        pair[e] = from[0] | static_cast<std::uint32_t>(from[element_stride]) << 16;
-        from += 2 * element_stride;
+    for (int e = 0; e < 8; ++e) {
+      if (e < elements) {
+        pair[e / 2] |= static_cast<std::uint32_t>(from[e * element_stride]) << (16 * (e % 2));
       }
     }
     store_shared(to, make_uint4(pair[0], pair[1], pair[2], pair[3]));
   }
 }
 
-/// `Threads` threads fill a tile of `Rows` rows from evenly spaced ones; those from `count` on are
-/// zeros and are not read.
-template <int D, int Rows, int Threads, bool Vectors>
+/// How many of the elements of a chunk exist in rows of `dim`.
+__device__ __forceinline__ int elements_of_chunk(int chunk, int dim) {
+  return max(0, min(8, dim - 8 * chunk));
+}
+
+/// `Threads` threads fill a tile of `Rows` rows of W elements from evenly spaced rows of `dim`.
+/// What lies beyond these, and rows from `count` on, are zeros and not read.
+template <int W, int Rows, int Threads, bool Vectors>
 __device__ __forceinline__ void fill_tile(std::uint32_t tile, int thread,
                                           const std::uint16_t* first, std::int64_t row_stride,
-                                          std::int64_t element_stride, int count) {
-  using layout = shared_tile<D>;
-  constexpr int rows_at_once = Threads / layout::chunks;
-  static_assert(Threads % layout::chunks == 0 && Rows % rows_at_once == 0);
-  const int chunk = thread % layout::chunks;
-  int row = thread / layout::chunks;
-  const std::uint16_t* from = first + row * row_stride + chunk * 8 * (Vectors ? 1 : element_stride);
-#pragma unroll
+                                          std::int64_t element_stride, int count, int dim) {
+  using layout = shared_tile<W>;
+  constexpr int columns = layout::group;
+  constexpr int rows_at_once = Threads / columns;
+  static_assert(Threads % columns == 0 && Rows % rows_at_once == 0);
+  const int chunk = thread % columns;
+  int row = thread / columns;
+  const std::int64_t step = Vectors ? 1 : element_stride;
+  const std::uint16_t* from = first + row * row_stride + chunk * 8 * step;
+#pragma unroll(Vectors ? Rows : 1)
   for (int i = 0; i < Rows / rows_at_once; ++i) {
-    fill_chunk<Vectors>(tile + layout::offset(row, chunk), from, element_stride, row < count);
+#pragma unroll(Vectors ? W : 1)
+    for (int side = 0; side < layout::chunks; side += columns) {
+      const int elements = row < count ? elements_of_chunk(chunk + side, dim) : 0;
+      fill_chunk<Vectors>(tile + layout::offset(row, chunk + side), from + side * 8 * step,
+                          element_stride, elements);
+    }
     row += rows_at_once;
     from += rows_at_once * row_stride;
   }

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -23,8 +24,10 @@ using feature = softmax_attention_feature;
 using text = dispatch::fixed_text<128>;
 
 constexpr dispatch::feature_set<feature> supported{
-    feature::causal, feature::grouped_heads, feature::varlen, feature::key_lengths,
-    feature::lse,    feature::f16,           feature::bf16};
+    feature::causal,       feature::window, feature::sink_tokens, feature::grouped_heads,
+    feature::unequal_dims, feature::varlen, feature::key_lengths, feature::lse,
+    feature::f16,          feature::bf16,   feature::sink_logits, feature::softcap,
+    feature::alibi_slopes};
 
 /// What the kernels lack for this call, whatever the machine; empty when nothing.
 text lacking(const softmax_attention_problem& p, const attention_kernels& kernels) {
@@ -32,8 +35,11 @@ text lacking(const softmax_attention_problem& p, const attention_kernels& kernel
   if (kernels.score_functor) {
     missing = missing.without(dispatch::feature_set<feature>{feature::score_functor});
   }
-  if (missing.contains(feature::score_functor)) {
-    return "score functors here: call from a .cu file that includes "
+  if (kernels.mask_functor) {
+    missing = missing.without(dispatch::feature_set<feature>{feature::mask_functor});
+  }
+  if (missing.contains(feature::score_functor) || missing.contains(feature::mask_functor)) {
+    return "score and mask functors here: call from a .cu file that includes "
            "<seqmix/cuda/softmax_attention/functor.cuh>";
   }
   if (!missing.empty()) {
@@ -42,10 +48,13 @@ text lacking(const softmax_attention_problem& p, const attention_kernels& kernel
   if (p.q.type != scalar_type::f16 && p.q.type != scalar_type::bf16) {
     return name(p.q.type);
   }
-  if (p.key_dim() != 64 && p.key_dim() != 128) {
+  if (const std::int64_t widest = std::max(p.key_dim(), p.value_dim());
+      widest > largest_attention_width) {
     text t("head dimension ");
-    t.append(std::to_string(p.key_dim()));
-    t.append(" (it has 64 and 128)");
+    t.append(std::to_string(widest));
+    t.append(" (it has 1 to ");
+    t.append(std::to_string(largest_attention_width));
+    t.append(")");
     return t;
   }
   // Row numbers are 32 bits wide in the kernels, and so is a launch's number of blocks.
@@ -158,10 +167,10 @@ detail::violation launch(const softmax_attention_problem& p, const context& ctx,
   const int major = gpus().gpus[p.q.memory.ordinal].major;
   int status = cudaSuccess;
   if (plan.prefill) {
-    status = kernels.prefill(params, p.q.type, p.key_dim(), major, p.score, ctx.cuda_stream);
+    status = kernels.prefill(params, p, major, ctx.cuda_stream);
   }
   if (plan.decode && status == cudaSuccess) {
-    status = kernels.decode(params, p.q.type, p.key_dim(), major, ctx.cuda_stream);
+    status = kernels.decode(params, p, major, ctx.cuda_stream);
   }
   return cuda_violation(softmax_attention_problem::operator_name, "kernel launch", status);
 }
@@ -187,24 +196,20 @@ detail::violation run_attention(const softmax_attention_problem& p, const contex
 
 namespace {
 
-/// The launchers of one kernel family, by type and head dimension.
+/// The launchers of one kernel family, by type and width.
 template <class Arch>
 struct family {
-  static int prefill(const attention_params& p, scalar_type type, std::int64_t dim, void* stream) {
-    if (type == scalar_type::bf16) {
-      return dim == 64 ? launch_prefill<Arch, bf16, 64>(p, stream)
-                       : launch_prefill<Arch, bf16, 128>(p, stream);
-    }
-    return dim == 64 ? launch_prefill<Arch, f16, 64>(p, stream)
-                     : launch_prefill<Arch, f16, 128>(p, stream);
+  static int prefill(const attention_params& p, scalar_type type, void* stream) {
+    return with_width(attention_widths{}, p, [&]<int W>() {
+      return type == scalar_type::bf16 ? launch_prefill<Arch, bf16, W>(p, stream)
+                                       : launch_prefill<Arch, f16, W>(p, stream);
+    });
   }
-  static int decode(const attention_params& p, scalar_type type, std::int64_t dim, void* stream) {
-    if (type == scalar_type::bf16) {
-      return dim == 64 ? launch_decode<Arch, bf16, 64>(p, stream)
-                       : launch_decode<Arch, bf16, 128>(p, stream);
-    }
-    return dim == 64 ? launch_decode<Arch, f16, 64>(p, stream)
-                     : launch_decode<Arch, f16, 128>(p, stream);
+  static int decode(const attention_params& p, scalar_type type, void* stream) {
+    return with_width(attention_widths{}, p, [&]<int W>() {
+      return type == scalar_type::bf16 ? launch_decode<Arch, bf16, W>(p, stream)
+                                       : launch_decode<Arch, f16, W>(p, stream);
+    });
   }
 };
 
@@ -226,27 +231,29 @@ bool runs_hopper(int major) noexcept { return has_hopper && (major == 9 || !has_
 constexpr attention_kernels own_kernels{
     .decode_rows = 64,
     .score_functor = false,
+    .mask_functor = false,
     .prefill =
-        [](const attention_params& p, scalar_type type, std::int64_t dim, int major, const void*,
+        [](const attention_params& p, const softmax_attention_problem& call, int major,
            void* stream) {
           if constexpr (has_hopper) {
             if (runs_hopper(major)) {
-              return family<hopper>::prefill(p, type, dim, stream);
+              return family<hopper>::prefill(p, call.q.type, stream);
             }
           }
           if constexpr (has_portable) {
-            return family<portable>::prefill(p, type, dim, stream);
+            return family<portable>::prefill(p, call.q.type, stream);
           }
         },
     .decode =
-        [](const attention_params& p, scalar_type type, std::int64_t dim, int major, void* stream) {
+        [](const attention_params& p, const softmax_attention_problem& call, int major,
+           void* stream) {
           if constexpr (has_hopper) {
             if (runs_hopper(major)) {
-              return family<hopper>::decode(p, type, dim, stream);
+              return family<hopper>::decode(p, call.q.type, stream);
             }
           }
           if constexpr (has_portable) {
-            return family<portable>::decode(p, type, dim, stream);
+            return family<portable>::decode(p, call.q.type, stream);
           }
         },
     .serves =

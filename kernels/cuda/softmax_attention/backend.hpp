@@ -10,15 +10,17 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
-/// The kernels that serve a call: the library's own, or those of a unit that brings a functor.
+/// The kernels that serve a call: the library's own, or those of a unit that brings functors.
 struct attention_kernels {
-  /// The largest number of query rows a KV head that the decode kernel takes; 0: there is none.
+  /// The largest number of query rows a KV head that the decode kernel takes.
   std::int32_t decode_rows;
   bool score_functor;
-  /// Launch on the current device, of this compute capability, and on `stream`; a cudaError_t.
-  int (*prefill)(const attention_params&, scalar_type, std::int64_t dim, int major,
-                 const void* score, void* stream);
-  int (*decode)(const attention_params&, scalar_type, std::int64_t dim, int major, void* stream);
+  bool mask_functor;
+  /// Launch on the current device, of this compute capability, and on `stream`; a cudaError_t. The
+  /// functors are those of the problem.
+  int (*prefill)(const attention_params&, const softmax_attention_problem&, int major,
+                 void* stream);
+  int (*decode)(const attention_params&, const softmax_attention_problem&, int major, void* stream);
   /// Whether there are kernels for a compute capability.
   bool (*serves)(int major, int minor);
 };

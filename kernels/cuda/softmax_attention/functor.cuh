@@ -6,26 +6,48 @@
 #include "backend.hpp"
 #include "sm80/launch.cuh"
 
-// For a .cu file of yours: softmax_attention with a score functor, on a GPU. The functor is
-// compiled into the kernel, for the architectures that your file is compiled for (sm_80 or later);
-// link seqmix::cuda.
+// For a .cu file of yours: softmax_attention with a score functor, a mask functor, or both, on a
+// GPU. They are compiled into the kernels, for the architectures that your file is compiled for
+// (sm_80 or later); link seqmix::cuda.
 
 SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
-template <class T, class Score>
-inline constexpr attention_kernels scored_kernels{
-    .decode_rows = 0,
-    .score_functor = true,
+/// Fewer widths than the library has for itself: each of them is compiled for each functor.
+using functor_widths = std::integer_sequence<int, 64, 128, largest_attention_width>;
+
+template <class F>
+functor_slot<F> functor_at(const void* f) {
+  if constexpr (std::is_void_v<F>) {
+    return {};
+  } else {
+    return *static_cast<const F*>(f);
+  }
+}
+
+template <class Score, class Mask>
+functor_score<Score, Mask> functors_of(const softmax_attention_problem& p) {
+  return {{}, functor_at<Score>(p.score), functor_at<Mask>(p.mask)};
+}
+
+template <class T, class Score, class Mask>
+inline constexpr attention_kernels functor_kernels{
+    .decode_rows = 64,
+    .score_functor = !std::is_void_v<Score>,
+    .mask_functor = !std::is_void_v<Mask>,
     .prefill =
-        [](const attention_params& p, scalar_type, std::int64_t dim, int, const void* score,
-           void* stream) {
-          const functor_score<Score> s{*static_cast<const Score*>(score)};
-          return static_cast<int>(dim == 64 ? launch_prefill_with<portable, T, 64>(p, s, stream)
-                                            : launch_prefill_with<portable, T, 128>(p, s, stream));
+        [](const attention_params& p, const softmax_attention_problem& call, int, void* stream) {
+          return with_width(functor_widths{}, p, [&]<int W>() {
+            return launch_prefill_with<portable, T, W>(p, functors_of<Score, Mask>(call), stream);
+          });
         },
-    .decode = nullptr,
+    .decode =
+        [](const attention_params& p, const softmax_attention_problem& call, int, void* stream) {
+          return with_width(functor_widths{}, p, [&]<int W>() {
+            return launch_decode_with<portable, T, W>(p, functors_of<Score, Mask>(call), stream);
+          });
+        },
     .serves = [](int major, int) { return major >= 8; },
 };
 
@@ -33,27 +55,27 @@ inline constexpr attention_kernels scored_kernels{
 
 namespace detail {
 
-template <class T, class Score>
+template <class T, class Score, class Mask>
   requires std::same_as<T, f16> || std::same_as<T, bf16>
-struct cuda_functor_attention<T, Score, void> {
+struct cuda_functor_attention<T, Score, Mask> {
   static constexpr dispatch::implementation<softmax_attention_problem> entry{
       "cuda", dispatch::processor::cuda,
       [](const softmax_attention_problem& p, const context& ctx) {
-        return cuda::query_attention(p, ctx, cuda::scored_kernels<T, Score>);
+        return cuda::query_attention(p, ctx, cuda::functor_kernels<T, Score, Mask>);
       },
       [](const softmax_attention_problem& p, const context& ctx, std::byte* scratch) {
-        return cuda::run_attention(p, ctx, scratch, cuda::scored_kernels<T, Score>);
+        return cuda::run_attention(p, ctx, scratch, cuda::functor_kernels<T, Score, Mask>);
       }};
 };
 
-/// The kernels have no other types, and no mask functors: the answer says so.
+/// The kernels have no other types: the answer says so.
 template <class T, class Score, class Mask>
-  requires std::same_as<T, float> || std::same_as<T, double> || (!std::is_void_v<Mask>)
+  requires std::same_as<T, float> || std::same_as<T, double>
 struct cuda_functor_attention<T, Score, Mask> {
   static constexpr dispatch::implementation<softmax_attention_problem> entry{
       "cuda", dispatch::processor::cuda, [](const softmax_attention_problem&, const context&) {
         dispatch::offer answer;
-        answer.lacks = std::is_void_v<Mask> ? name(scalar_type_of<T>) : "mask_functor";
+        answer.lacks = name(scalar_type_of<T>);
         return answer;
       }};
 };

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <seqmix/core/config.hpp>
+#include <seqmix/core/scalar.hpp>
+#include <seqmix/ops/softmax_attention/options.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -13,6 +14,13 @@ struct index_vector {
   const void* data;
   std::int64_t stride;
   bool wide;
+};
+
+/// A vector of real numbers, one for each query head, in device memory; null when not given.
+struct real_vector {
+  const void* data;
+  std::int64_t stride;
+  scalar_type type;
 };
 
 /// One launch of an attention kernel: plain data, strides in elements.
@@ -37,13 +45,25 @@ struct attention_params {
   std::int64_t max_q;  // longest sequence
   std::int64_t max_k;
 
+  // The mask, beside `causal`: what `visibility` has.
+  std::int64_t window_left;  // `unbounded`: none
+  std::int64_t window_right;
+  std::int64_t sink_tokens;
+
+  real_vector sink_logits;
+  real_vector alibi_slopes;
+  float softcap;  // 0: none
+
+  std::int32_t key_dim;  // elements of a row that exist, whatever the width of a kernel's tiles
+  std::int32_t value_dim;
   std::int32_t sequences;
   std::int32_t heads;
   std::int32_t kv_heads;
   std::int32_t group;        // heads / kv_heads
   std::int32_t row_blocks;   // blocks of query rows for each sequence and head
   std::int32_t decode_rows;  // sequences of at most so many rows a KV head go to the decode kernel
-  float scale_log2;          // |scale| log2(e): positive
+  float scale;               // |scale|: positive
+  float scale_log2;          // |scale| log2(e)
   float query_factor;        // 1, -1 or 0: the rest of the scale
   bool packed;
   bool causal;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -34,6 +35,11 @@ index_vector index_of(const any_view<1>& v) noexcept {
                    : index_vector{nullptr, 0, false};
 }
 
+real_vector real_of(const any_view<1>& v) noexcept {
+  return v.given() ? real_vector{v.data, v.strides[0], v.type}
+                   : real_vector{nullptr, 0, scalar_type::none};
+}
+
 }  // namespace
 
 attention_plan::attention_plan(const softmax_attention_problem& p, const context& ctx,
@@ -41,11 +47,10 @@ attention_plan::attention_plan(const softmax_attention_problem& p, const context
   decode_rows = kernels.decode_rows;
   if (ctx.pin.algorithm == "prefill") {
     decode_rows = 0;
-  } else if (ctx.pin.algorithm == "decode" && decode_rows > 0) {
+  } else if (ctx.pin.algorithm == "decode") {
     decode_rows = std::numeric_limits<std::int32_t>::max();
   } else if (!ctx.pin.algorithm.empty()) {
-    problem = kernels.decode_rows > 0 ? "the pinned algorithm (it has prefill and decode)"
-                                      : "the pinned algorithm (it has prefill)";
+    problem = "the pinned algorithm (it has prefill and decode)";
   }
   const std::int64_t queries = p.packed ? p.max_q : p.q.extents[1];
   const bool all_short = queries * p.group() <= decode_rows;
@@ -81,6 +86,15 @@ attention_params params_of(const softmax_attention_problem& p,
   // No sequence is longer than the tensors, whatever bound came with it.
   a.max_q = p.packed && p.max_q < a.q_rows ? p.max_q : a.q_rows;
   a.max_k = p.packed && p.max_k < a.k_rows ? p.max_k : a.k_rows;
+  a.window_left = p.window.left;
+  a.window_right = p.window.right;
+  a.sink_tokens = p.sink_tokens;
+  a.sink_logits = real_of(p.sink_logits);
+  a.alibi_slopes = real_of(p.alibi_slopes);
+  // Beyond these bounds a cap is as good as none, or as zero; inside them float bears it.
+  a.softcap = p.softcap > 0 ? static_cast<float>(std::clamp(p.softcap, 0x1p-100, 0x1p100)) : 0;
+  a.key_dim = static_cast<std::int32_t>(p.key_dim());
+  a.value_dim = static_cast<std::int32_t>(p.value_dim());
   a.sequences = static_cast<std::int32_t>(p.sequences);
   a.heads = static_cast<std::int32_t>(p.heads());
   a.kv_heads = static_cast<std::int32_t>(p.kv_heads());
@@ -88,7 +102,9 @@ attention_params params_of(const softmax_attention_problem& p,
   a.decode_rows = plan.decode_rows;
   // The kernels take maxima of unscaled scores: the scale's sign, and a zero, go to the queries.
   a.query_factor = p.scale > 0 ? 1.0f : p.scale < 0 ? -1.0f : 0.0f;
-  a.scale_log2 = static_cast<float>((p.scale == 0 ? 1.0 : std::abs(p.scale)) * std::numbers::log2e);
+  const double scale = p.scale == 0 ? 1.0 : std::abs(p.scale);
+  a.scale = static_cast<float>(scale);
+  a.scale_log2 = static_cast<float>(scale * std::numbers::log2e);
   a.packed = p.packed;
   a.causal = p.causal;
   a.lse_double = p.lse.type == scalar_type::f64;

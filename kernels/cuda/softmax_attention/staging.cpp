@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 #include <seqmix/core/workspace.hpp>
 
 #include "../common/device_arena.hpp"
@@ -121,6 +122,12 @@ class staged_call {
     place_index(here_.q_offsets, there_.q_offsets, q_offsets_);
     place_index(here_.k_offsets, there_.k_offsets, k_offsets_);
     place_index(here_.k_lengths, there_.k_lengths, k_lengths_);
+    if (here_.sink_logits.given()) {
+      place_input(here_.sink_logits, there_.sink_logits, packed_sinks_);
+    }
+    if (here_.alibi_slopes.given()) {
+      place_input(here_.alibi_slopes, there_.alibi_slopes, packed_slopes_);
+    }
     place_output(here_.o, there_.o, packed_o_);
     if (here_.lse.given()) {
       place_output(here_.lse, there_.lse, packed_lse_);
@@ -140,7 +147,7 @@ class staged_call {
   void set_device(int ordinal) noexcept {
     const device where{device_kind::cuda, ordinal};
     there_.q.memory = there_.k.memory = there_.v.memory = there_.o.memory = where;
-    there_.lse.memory = where;
+    there_.lse.memory = there_.sink_logits.memory = there_.alibi_slopes.memory = where;
     there_.q_offsets.memory = there_.k_offsets.memory = there_.k_lengths.memory = where;
   }
 
@@ -151,6 +158,8 @@ class staged_call {
     upload_input(here_.q, there_.q, packed_q_, ctx, status);
     upload_input(here_.k, there_.k, packed_k_, ctx, status);
     upload_input(here_.v, there_.v, packed_v_, ctx, status);
+    upload_input(here_.sink_logits, there_.sink_logits, packed_sinks_, ctx, status);
+    upload_input(here_.alibi_slopes, there_.alibi_slopes, packed_slopes_, ctx, status);
     upload_index(here_.q_offsets, there_.q_offsets, q_offsets_, ctx, status);
     upload_index(here_.k_offsets, there_.k_offsets, k_offsets_, ctx, status);
     upload_index(here_.k_lengths, there_.k_lengths, k_lengths_, ctx, status);
@@ -188,7 +197,8 @@ class staged_call {
   }
 
  private:
-  void place_input(const any_view<4>& here, any_view<4>& there, std::byte*& packed) {
+  template <std::size_t Rank>
+  void place_input(const any_view<Rank>& here, any_view<Rank>& there, std::byte*& packed) {
     if (!without_gaps(here)) {
       packed = host_.take<std::byte>(bytes_of(here));
       make_dense(there);
@@ -212,15 +222,16 @@ class staged_call {
     there.data = device_.take<std::byte>(bytes_of(here));
   }
 
-  static void upload_input(const any_view<4>& here, const any_view<4>& there, std::byte* packed,
-                           const context& ctx, int& status) {
+  template <std::size_t Rank>
+  static void upload_input(const any_view<Rank>& here, const any_view<Rank>& there,
+                           std::byte* packed, const context& ctx, int& status) {
     const void* from = here.data;
     if (packed != nullptr) {
       const std::size_t width = size_of(here.type);
       const auto w = static_cast<std::int64_t>(width);
       for_rows(here, ctx.executor, [&](std::int64_t at, std::int64_t to, std::int64_t) {
-        copy_row(static_cast<const std::byte*>(here.data) + at * w, here.strides[3],
-                 packed + to * w, 1, here.extents[3], width);
+        copy_row(static_cast<const std::byte*>(here.data) + at * w, here.strides[Rank - 1],
+                 packed + to * w, 1, here.extents[Rank - 1], width);
       });
       from = packed;
     }
@@ -263,6 +274,8 @@ class staged_call {
   std::byte* packed_q_ = nullptr;
   std::byte* packed_k_ = nullptr;
   std::byte* packed_v_ = nullptr;
+  std::byte* packed_sinks_ = nullptr;
+  std::byte* packed_slopes_ = nullptr;
   std::byte* packed_o_ = nullptr;
   std::byte* packed_lse_ = nullptr;
   std::int64_t* q_offsets_ = nullptr;
@@ -280,11 +293,18 @@ int staging_ordinal() noexcept {
 staging_work work_of(const problem& p, const context& ctx) noexcept {
   staging_work work;
   double pairs = 0;
+  // The keys that a row sees at most.
+  double most = std::numeric_limits<double>::max();
+  if (p.window.left != unbounded && (p.causal || p.window.right != unbounded)) {
+    most = static_cast<double>(p.sink_tokens) + static_cast<double>(p.window.left) + 1 +
+           (p.causal ? 0 : static_cast<double>(p.window.right));
+  }
   for (std::int64_t b = 0; b < p.sequences; ++b) {
     const visibility mask = detail::sequence_at(p, b).mask;
     const auto queries = static_cast<double>(mask.queries);
     const auto keys = static_cast<double>(mask.keys);
-    pairs += p.causal ? queries * (keys - 0.5 * std::min(queries, keys)) : queries * keys;
+    pairs += std::min(queries * most,
+                      p.causal ? queries * (keys - 0.5 * std::min(queries, keys)) : queries * keys);
   }
   work.operations = 2.0 * static_cast<double>(p.key_dim() + p.value_dim()) *
                     static_cast<double>(p.heads()) * pairs;

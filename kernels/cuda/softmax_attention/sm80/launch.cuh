@@ -39,43 +39,55 @@ cudaError_t launch_kernel(std::int64_t blocks, int threads, int shared_bytes, cu
                           pointers, static_cast<std::size_t>(shared_bytes), stream);
 }
 
-template <class Arch, class T, int D, bool Vectors, class Score>
+template <class Arch, class T, int W, bool Vectors, class Score>
 cudaError_t launch_prefill_as(attention_params p, Score score, cudaStream_t stream) {
-  using config = prefill_config<Arch, T, D, Vectors>;
+  using config = prefill_config<Arch, T, W, Vectors>;
   p.row_blocks = static_cast<std::int32_t>((p.max_q + config::block_rows - 1) / config::block_rows);
   const std::int64_t blocks = std::int64_t{p.row_blocks} * p.heads * p.sequences;
   return launch_kernel<&prefill_kernel<config, Score>>(blocks, config::threads,
                                                        config::shared_bytes, stream, p, score);
 }
 
-/// Prefill with a score functor: of the user's unit. The library's own launchers are below.
-template <class Arch, class T, int D, class Score>
-cudaError_t launch_prefill_with(const attention_params& p, const Score& score, void* stream) {
-  const auto on = static_cast<cudaStream_t>(stream);
-  return p.vectors ? launch_prefill_as<Arch, T, D, true>(p, score, on)
-                   : launch_prefill_as<Arch, T, D, false>(p, score, on);
-}
-
-template <class Arch, class T, int D>
-int launch_prefill(const attention_params& p, void* stream) {
-  return launch_prefill_with<Arch, T, D>(p, plain_score{}, stream);
-}
-
-template <class Arch, class T, int D, bool Vectors>
-cudaError_t launch_decode_as(attention_params p, cudaStream_t stream) {
-  using config = decode_config<Arch, T, D, Vectors>;
+template <class Arch, class T, int W, bool Vectors, class Score>
+cudaError_t launch_decode_as(attention_params p, Score score, cudaStream_t stream) {
+  using config = decode_config<Arch, T, W, Vectors>;
   const std::int64_t rows = p.max_q * p.group < p.decode_rows ? p.max_q * p.group : p.decode_rows;
   p.row_blocks = static_cast<std::int32_t>((rows + config::block_rows - 1) / config::block_rows);
   const std::int64_t blocks = std::int64_t{p.row_blocks} * p.kv_heads * p.sequences;
-  return launch_kernel<&decode_kernel<config>>(blocks, config::threads, config::shared_bytes,
-                                               stream, p);
+  return launch_kernel<&decode_kernel<config, Score>>(blocks, config::threads, config::shared_bytes,
+                                                      stream, p, score);
 }
 
-template <class Arch, class T, int D>
-int launch_decode(const attention_params& p, void* stream) {
+// With a policy of the user's unit, or with one that serves every call.
+
+template <class Arch, class T, int W, class Score>
+int launch_prefill_with(const attention_params& p, const Score& score, void* stream) {
   const auto on = static_cast<cudaStream_t>(stream);
-  return p.vectors ? launch_decode_as<Arch, T, D, true>(p, on)
-                   : launch_decode_as<Arch, T, D, false>(p, on);
+  return p.vectors ? launch_prefill_as<Arch, T, W, true>(p, score, on)
+                   : launch_prefill_as<Arch, T, W, false>(p, score, on);
+}
+
+template <class Arch, class T, int W, class Score>
+int launch_decode_with(const attention_params& p, const Score& score, void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
+  return p.vectors ? launch_decode_as<Arch, T, W, true>(p, score, on)
+                   : launch_decode_as<Arch, T, W, false>(p, score, on);
+}
+
+// The library's own. Only where it pays, in prefill of vectors, has the call without terms a kernel
+// of its own.
+
+template <class Arch, class T, int W>
+int launch_prefill(const attention_params& p, void* stream) {
+  if (p.vectors && p.softcap == 0 && p.alibi_slopes.data == nullptr) {
+    return launch_prefill_as<Arch, T, W, true>(p, plain_score{}, static_cast<cudaStream_t>(stream));
+  }
+  return launch_prefill_with<Arch, T, W>(p, term_score{}, stream);
+}
+
+template <class Arch, class T, int W>
+int launch_decode(const attention_params& p, void* stream) {
+  return launch_decode_with<Arch, T, W>(p, term_score{}, stream);
 }
 
 }  // namespace cuda

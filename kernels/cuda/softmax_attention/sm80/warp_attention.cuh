@@ -4,11 +4,24 @@
 #include <cstdint>
 
 #include "../../common/tile.cuh"
-#include "score.cuh"
+#include "../mask.cuh"
+#include "../score.cuh"
 
 SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
+
+/// What a row's accumulated values are multiplied by, and its log-sum-exp. Without any weight the
+/// total is zero, and so is the row.
+struct row_result {
+  float total;
+  float multiplier;
+  float lse;
+
+  __device__ __forceinline__ float operator()(float value) const {
+    return total == 0 ? 0.0f : value * multiplier;
+  }
+};
 
 /// What one warp holds while its `Tiles` x 16 query rows walk over tiles of `Keys` keys: the
 /// running maximum, the weight sum and the weighted values of each row.
@@ -16,14 +29,15 @@ namespace cuda {
 /// Fragments are those of mma.m16n8k16: lane = 4 g + t holds, of each 16 x 8 accumulator, rows g
 /// and g + 8 and columns 2 t and 2 t + 1. The four lanes of a row share its maximum; each keeps the
 /// weight sum of its own columns until the end. A row's arithmetic depends on nothing but the row.
-template <class T, int D, int Tiles, int Keys>
+template <class T, int W, int Tiles, int Keys>
 struct warp_attention {
   using core = tensor_core<T>;
-  using layout = shared_tile<D>;
+  using layout = shared_tile<W>;
   static constexpr int rows = 16 * Tiles;
+  static constexpr int keys = Keys;
   static constexpr float hidden = -__builtin_huge_valf();
 
-  float o[Tiles][D / 8][4];
+  float o[Tiles][W / 8][4];
   float maximum[Tiles][2];
   float sum[Tiles][2];
   float s[Tiles][Keys / 8][4];  // scores, then weights
@@ -32,7 +46,7 @@ struct warp_attention {
 #pragma unroll
     for (int m = 0; m < Tiles; ++m) {
 #pragma unroll
-      for (int n = 0; n < D / 8; ++n) {
+      for (int n = 0; n < W / 8; ++n) {
 #pragma unroll
         for (int x = 0; x < 4; ++x) {
           o[m][n][x] = 0;
@@ -58,19 +72,20 @@ struct warp_attention {
         }
       }
     }
-    const std::uint32_t q_corner = rederived(q + layout::down(1) * q_row + layout::corner(lane));
+    const std::uint32_t q_corner =
+        rederived(q + layout::row_bytes * static_cast<std::uint32_t>(q_row) + layout::corner(lane));
     const std::uint32_t k_corner = rederived(k + layout::exchanged_corner(lane));
 #pragma unroll
-    for (int step = 0; step < D / 16; ++step) {
+    for (int step = 0; step < W / 16; ++step) {
       std::uint32_t a[Tiles][4];
 #pragma unroll
       for (int m = 0; m < Tiles; ++m) {
-        load_matrix(a[m], (q_corner ^ layout::right(step)) + layout::down(16 * m));
+        load_matrix(a[m], layout::from(q_corner, step, 16 * m));
       }
 #pragma unroll
       for (int n = 0; n < Keys / 16; ++n) {
         std::uint32_t b[4];
-        load_matrix(b, (k_corner ^ layout::right(step)) + layout::down(16 * n));
+        load_matrix(b, layout::from(k_corner, step, 16 * n));
 #pragma unroll
         for (int m = 0; m < Tiles; ++m) {
           core::multiply_add(s[m][2 * n], a[m], b[0], b[1]);
@@ -80,17 +95,17 @@ struct warp_attention {
     }
   }
 
-  /// Calls `f(score, m, h, column)` for each score of this lane: row 16 m + 8 h + g of the warp.
+  /// The column of a tile that a lane's columns count from.
+  static __device__ __forceinline__ int first_column(int lane) { return 2 * (lane & 3); }
+
+  /// Calls `f(score, column)` for this lane's scores of row 16 m + 8 h + g of the warp.
   template <class F>
-  __device__ __forceinline__ void for_each_score(int lane, F&& f) {
+  __device__ __forceinline__ void for_row(int m, int h, F&& f) {
 #pragma unroll
-    for (int m = 0; m < Tiles; ++m) {
+    for (int n = 0; n < Keys / 8; ++n) {
 #pragma unroll
-      for (int n = 0; n < Keys / 8; ++n) {
-#pragma unroll
-        for (int x = 0; x < 4; ++x) {
-          f(s[m][n][x], m, x / 2, 8 * n + 2 * (lane & 3) + x % 2);
-        }
+      for (int x = 0; x < 2; ++x) {
+        f(s[m][n][2 * h + x], 8 * n + x);
       }
     }
   }
@@ -123,7 +138,7 @@ struct warp_attention {
         }
         sum[m][h] = total;
 #pragma unroll
-        for (int n = 0; n < D / 8; ++n) {
+        for (int n = 0; n < W / 8; ++n) {
           o[m][n][2 * h] *= shrink;
           o[m][n][2 * h + 1] *= shrink;
         }
@@ -147,9 +162,9 @@ struct warp_attention {
         a[m][3] = core::pack(high[2], high[3]);
       }
 #pragma unroll
-      for (int n = 0; n < D / 16; ++n) {
+      for (int n = 0; n < W / 16; ++n) {
         std::uint32_t b[4];
-        load_matrix_transposed(b, (v_corner ^ layout::right(n)) + layout::down(16 * step));
+        load_matrix_transposed(b, layout::from(v_corner, n, 16 * step));
 #pragma unroll
         for (int m = 0; m < Tiles; ++m) {
           core::multiply_add(o[m][2 * n], a[m], b[0], b[1]);
@@ -161,14 +176,22 @@ struct warp_attention {
 
   /// Adds the infinite and NaN values that each row sees, at weight one: any positive weight gives
   /// the same. They are zeroed in the tile before `accumulate`, whose zero weights would make NaN
-  /// of them in rows that do not see them. `end(m, h)` is the row's visible end within the tile.
-  template <class End>
-  __device__ __forceinline__ void add_nonfinite(std::uint32_t v, int lane, End&& end) {
+  /// of them in rows that do not see them. `sees(m, h, key)` is about a key within the tile.
+  template <class Sees>
+  __device__ __forceinline__ void add_nonfinite(std::uint32_t v, int lane, Sees&& sees) {
     constexpr std::uint32_t e = core::exponent;
-#pragma unroll
-    for (int n = 0; n < D / 8; ++n) {
 #pragma unroll 1
-      for (int key = 0; key < Keys; ++key) {
+    for (int key = 0; key < Keys; ++key) {
+      bool seen[Tiles][2];
+#pragma unroll
+      for (int m = 0; m < Tiles; ++m) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          seen[m][h] = sees(m, h, key);
+        }
+      }
+#pragma unroll
+      for (int n = 0; n < W / 8; ++n) {
         const std::uint32_t pair = load_shared_4(v + layout::offset(key, n) + 4 * (lane & 3));
 #pragma unroll
         for (int x = 0; x < 2; ++x) {
@@ -180,7 +203,9 @@ struct warp_attention {
           for (int m = 0; m < Tiles; ++m) {
 #pragma unroll
             for (int h = 0; h < 2; ++h) {
-              o[m][n][2 * h + x] += key < end(m, h) ? core::unpack(bits) : 0.0f;
+              if (seen[m][h]) {
+                o[m][n][2 * h + x] += core::unpack(bits);
+              }
             }
           }
         }
@@ -204,30 +229,46 @@ struct warp_attention {
   static __device__ __forceinline__ float reference_of(float maximum, float factor) {
     return maximum == hidden ? 0.0f : maximum * factor;
   }
-  static __device__ __forceinline__ float lse_of(float maximum, float sum, float factor) {
-    return sum == 0 ? hidden : (reference_of(maximum, factor) + log2f(sum)) * 0.693147180559945f;
+
+  /// The end of a row. A sink logit is one more key, without a value, that enters once, here.
+  static __device__ __forceinline__ row_result result_of(float maximum, float sum, float factor,
+                                                         float sink) {
+    const float own = maximum == hidden ? hidden : maximum * factor;
+    const float top = sink * log2e > own ? sink * log2e : own;
+    const float reference = top == hidden ? 0.0f : top;
+    const float shrink = exp2_fast(own - reference);
+    const float total = fmaf(sum, shrink, exp2_fast(sink * log2e - reference));
+    return {total, shrink * (1.0f / total), total == 0 ? hidden : (reference + log2f(total)) * ln2};
   }
 };
 
-/// Writes eight elements of an output row.
+/// The sink logit of a head; minus infinity for none.
+__device__ __forceinline__ float sink_of(const attention_params& p, int head) {
+  return p.sink_logits.data == nullptr ? -__builtin_huge_valf() : real_at(p.sink_logits, head);
+}
+
+/// Writes those of eight elements of an output row that exist.
 template <class T>
 __device__ __forceinline__ void write_chunk(const attention_params& p, T* row, int chunk,
                                             const std::uint32_t (&pairs)[4]) {
   T* const to = row + chunk * 8 * p.o_strides[3];
-  if (p.output_vectors) {
+  const int elements = elements_of_chunk(chunk, p.value_dim);
+  if (p.output_vectors && elements == 8) {
     *reinterpret_cast<uint4*>(to) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
     return;
   }
 #pragma unroll
   for (int e = 0; e < 8; ++e) {
-    to[e * p.o_strides[3]].bits = static_cast<std::uint16_t>(pairs[e / 2] >> (16 * (e % 2)));
+    if (e < elements) {
+      to[e * p.o_strides[3]].bits = static_cast<std::uint16_t>(pairs[e / 2] >> (16 * (e % 2)));
+    }
   }
 }
 
 /// Zeroes the infinite and NaN elements of a tile. All `Threads` threads take part.
-template <class T, int D, int Keys, int Threads>
+template <class T, int W, int Keys, int Threads>
 __device__ __forceinline__ void zero_nonfinite(std::uint32_t tile, int thread) {
-  constexpr int chunks = Keys * shared_tile<D>::chunks;
+  constexpr int chunks = Keys * shared_tile<W>::chunks;
 #pragma unroll 1
   for (int at = thread; at < chunks; at += Threads) {
     const std::uint32_t where = tile + 16 * static_cast<std::uint32_t>(at);
@@ -240,9 +281,9 @@ __device__ __forceinline__ void zero_nonfinite(std::uint32_t tile, int thread) {
 }
 
 /// Whether this thread's share of a tile has an infinite or NaN element.
-template <class T, int D, int Keys, int Threads>
+template <class T, int W, int Keys, int Threads>
 __device__ __forceinline__ bool has_nonfinite(std::uint32_t tile, int thread) {
-  constexpr int chunks = Keys * shared_tile<D>::chunks;
+  constexpr int chunks = Keys * shared_tile<W>::chunks;
   bool found = false;
 #pragma unroll 1
   for (int at = thread; at < chunks; at += Threads) {
@@ -252,11 +293,11 @@ __device__ __forceinline__ bool has_nonfinite(std::uint32_t tile, int thread) {
 }
 
 /// Multiplies a tile of queries by 1, -1 or 0, exactly.
-template <class T, int D, int Rows, int Threads>
+template <class T, int W, int Rows, int Threads>
 __device__ __forceinline__ void multiply_tile(std::uint32_t tile, int thread, float factor) {
   using core = tensor_core<T>;
 #pragma unroll 1
-  for (int at = thread; at < Rows * D / 2; at += Threads) {
+  for (int at = thread; at < Rows * W / 2; at += Threads) {
     const std::uint32_t where = tile + 4 * static_cast<std::uint32_t>(at);
     const std::uint32_t pair = load_shared_4(where);
     store_shared(where, core::pack(core::unpack(pair & 0xffffu) * factor,

@@ -3,7 +3,8 @@
 
 #include <cstdint>
 
-#include "../params.hpp"
+#include "../common/ptx.cuh"
+#include "params.hpp"
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -22,6 +23,20 @@ __device__ __forceinline__ std::int64_t index_at(const index_vector& v, std::int
   const std::int64_t at = i * v.stride;
   return v.wide ? static_cast<const std::int64_t*>(v.data)[at]
                 : static_cast<const std::int32_t*>(v.data)[at];
+}
+
+__device__ __forceinline__ float real_at(const real_vector& v, std::int64_t i) {
+  const std::int64_t at = i * v.stride;
+  switch (v.type) {
+    case scalar_type::f64:
+      return static_cast<float>(static_cast<const double*>(v.data)[at]);
+    case scalar_type::f16:
+      return tensor_core<f16>::unpack(static_cast<const f16*>(v.data)[at].bits);
+    case scalar_type::bf16:
+      return tensor_core<bf16>::unpack(static_cast<const bf16*>(v.data)[at].bits);
+    default:
+      return static_cast<const float*>(v.data)[at];
+  }
 }
 
 __device__ __forceinline__ std::int64_t clamp(std::int64_t x, std::int64_t low, std::int64_t high) {
@@ -43,14 +58,6 @@ __device__ __forceinline__ sequence_place place_of(const attention_params& p, in
     s.keys = static_cast<int>(clamp(index_at(p.k_lengths, sequence), 0, s.keys));
   }
   return s;
-}
-
-/// The keys that row i sees are those below this. 32 bits are enough: i stays within a block of
-/// rows of the sequence's end.
-__device__ __forceinline__ int visible_end(const attention_params& p, const sequence_place& s,
-                                           int i) {
-  const int end = p.causal ? (i - s.queries) + s.keys + 1 : s.keys;
-  return max(0, min(end, s.keys));
 }
 
 __device__ __forceinline__ void write_lse(const attention_params& p, const sequence_place& s,

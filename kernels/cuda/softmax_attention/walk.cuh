@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "mask.cuh"
+#include "score.cuh"
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+/// A tile of keys on the way of a block of rows, and whether every row sees all of it: then no mask
+/// code is needed.
+struct walk_tile {
+  int tile;
+  bool whole;
+};
+
+/// The first tile at or after `tile`, of those `step` apart, in which the options' masks and the
+/// policy's show a pair of the block; from `walk.end` on: none. `rows` is the block without its
+/// keys.
+template <class Score, int Keys>
+__device__ __forceinline__ walk_tile next_tile(const tile_walk<Keys>& walk, int tile, int step,
+                                               const Score& score, mask_block rows) {
+  tile = walk.from(tile, step);
+  bool whole = walk.whole(tile);
+  if constexpr (Score::masks) {
+    for (; tile < walk.end; tile = walk.from(tile + step, step)) {
+      rows.key_begin = std::int64_t{tile} * Keys;
+      rows.key_end = min(rows.key_begin + Keys, rows.keys);
+      const block_visibility said = score.classify(rows);
+      whole = walk.whole(tile) && said == block_visibility::full;
+      if (said != block_visibility::empty) {
+        break;
+      }
+    }
+  }
+  return {tile, whole};
+}
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE
