@@ -1,17 +1,101 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cmath>
+#include <cstdint>
 #include <seqmix/core/context.hpp>
+#include <seqmix/ops/softmax_attention/masks.hpp>
+#include <seqmix/ops/softmax_attention/score.hpp>
 
 #include "support/attention_problem.hpp"
 
 namespace seqmix_test {
 
-/// softmax_attention with a score functor that nvcc compiles: soft-capped, falling with the
-/// distance, different for each head and sequence. `options` as the problem has them.
-void run_scored(attention_problem& p, const seqmix::context& ctx);
+/// What a functor may rely on: the pair is one of the sequence's. Functors look things up by it.
+SEQMIX_HOST_DEVICE inline void expect_pair([[maybe_unused]] const seqmix::score_context& at) {
+#if defined(__CUDA_ARCH__)
+  if (at.query < 0 || at.query >= at.queries || at.key < 0 || at.key >= at.keys) {
+    __trap();
+  }
+#endif
+}
 
-/// Its oracle, on host tensors.
-void run_scored_naive(attention_problem& p);
+/// Soft-capped, falling with the distance, different for each head and sequence.
+struct capped_and_near {
+  float cap;
+  float slope;
+
+  SEQMIX_HOST_DEVICE float operator()(float score, const seqmix::score_context& at) const {
+    expect_pair(at);
+    const auto distance = static_cast<float>(at.query + at.keys - at.queries - at.key);
+    const auto place = static_cast<float>(1 + at.head + 2 * at.sequence);
+    return cap * tanhf(score / cap) - slope / place * fabsf(distance);
+  }
+};
+inline constexpr capped_and_near test_score{3, 0.05f};
+
+/// Several masks as one type, so that its kernels are compiled once.
+struct test_mask {
+  /// Pairs at random, different for each head and sequence; chunks of 48 tokens and the one before;
+  /// a prefix of 50 keys; no pair at all.
+  enum class rule { scattered, chunks, prefix, nothing };
+
+  rule which;
+  bool answers = true;                  ///< for blocks; else all are partial
+  unsigned long long* asked = nullptr;  ///< counts the pairs that were asked about
+
+  SEQMIX_HOST_DEVICE bool operator()(const seqmix::score_context& at) const {
+    expect_pair(at);
+    count();
+    switch (which) {
+      case rule::chunks:
+        return chunks()(at);
+      case rule::prefix:
+        return prefix()(at);
+      case rule::nothing:
+        return false;
+      default: {
+        auto x = static_cast<std::uint32_t>(((at.sequence * 7 + at.head) * 1000 + at.query) * 1000 +
+                                            at.key);
+        x = (x ^ (x >> 16)) * 0x45d9f3bu;
+        x = (x ^ (x >> 16)) * 0x45d9f3bu;
+        return (x >> 8) % 3 != 0;
+      }
+    }
+  }
+
+  SEQMIX_HOST_DEVICE seqmix::block_visibility classify(const seqmix::mask_block& b) const {
+    if (answers && which == rule::chunks) {
+      return chunks().classify(b);
+    }
+    if (answers && which == rule::prefix) {
+      return prefix().classify(b);
+    }
+    return answers && which == rule::nothing ? seqmix::block_visibility::empty
+                                             : seqmix::block_visibility::partial;
+  }
+
+ private:
+  SEQMIX_HOST_DEVICE static constexpr seqmix::chunk_mask chunks() { return {48, 1}; }
+  SEQMIX_HOST_DEVICE static constexpr seqmix::prefix_mask prefix() { return {50}; }
+
+  SEQMIX_HOST_DEVICE void count() const {
+    if (asked != nullptr) {
+#if defined(__CUDA_ARCH__)
+      atomicAdd(asked, 1ull);
+#else
+      ++*asked;
+#endif
+    }
+  }
+};
+
+// softmax_attention with functors that nvcc compiles, options as the problem has them; without a
+// context the oracle, on host tensors. Each in a unit of its own.
+
+void run_scored(attention_problem& p, const seqmix::context* ctx);                         // bf16
+void run_masked(attention_problem& p, const test_mask& mask, const seqmix::context* ctx);  // f16
+void run_scored_and_masked(attention_problem& p, const test_mask& mask,
+                           const seqmix::context* ctx);  // bf16
 
 }  // namespace seqmix_test

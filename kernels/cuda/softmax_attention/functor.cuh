@@ -14,7 +14,8 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
-/// Fewer widths than the library has for itself: each of them is compiled for each functor.
+/// Fewer widths than the library has for itself, and only one for views that cannot be moved in
+/// chunks of 16 bytes: each kernel is compiled for each functor.
 using functor_widths = std::integer_sequence<int, 64, 128, largest_attention_width>;
 
 template <class F>
@@ -36,18 +37,28 @@ inline constexpr attention_kernels functor_kernels{
     .decode_rows = 64,
     .score_functor = !std::is_void_v<Score>,
     .mask_functor = !std::is_void_v<Mask>,
-    .prefill =
-        [](const attention_params& p, const softmax_attention_problem& call, int, void* stream) {
-          return with_width(functor_widths{}, p, [&]<int W>() {
-            return launch_prefill_with<portable, T, W>(p, functors_of<Score, Mask>(call), stream);
-          });
-        },
-    .decode =
-        [](const attention_params& p, const softmax_attention_problem& call, int, void* stream) {
-          return with_width(functor_widths{}, p, [&]<int W>() {
-            return launch_decode_with<portable, T, W>(p, functors_of<Score, Mask>(call), stream);
-          });
-        },
+    .prefill = [](const attention_params& p, const softmax_attention_problem& call, int,
+                  void* stream) -> int {
+      const auto score = functors_of<Score, Mask>(call);
+      const auto on = static_cast<cudaStream_t>(stream);
+      if (!p.vectors) {
+        return launch_prefill_as<portable, T, largest_attention_width, false>(p, score, on);
+      }
+      return with_width(functor_widths{}, p, [&]<int W>() {
+        return launch_prefill_as<portable, T, W, true>(p, score, on);
+      });
+    },
+    .decode = [](const attention_params& p, const softmax_attention_problem& call, int,
+                 void* stream) -> int {
+      const auto score = functors_of<Score, Mask>(call);
+      const auto on = static_cast<cudaStream_t>(stream);
+      if (!p.vectors) {
+        return launch_decode_as<portable, T, largest_attention_width, false>(p, score, on);
+      }
+      return with_width(functor_widths{}, p, [&]<int W>() {
+        return launch_decode_as<portable, T, W, true>(p, score, on);
+      });
+    },
     .serves = [](int major, int) { return major >= 8; },
 };
 

@@ -18,7 +18,7 @@ struct hopper {};    // sm_90a
 /// The widths of the library's kernels; rows of other lengths are padded to the next. The last one
 /// is the largest head dimension.
 using attention_widths = std::integer_sequence<int, 64, 96, 128, 192, 256>;
-inline constexpr std::int64_t largest_attention_width = 256;
+inline constexpr int largest_attention_width = 256;
 
 /// `f.operator()<W>()` with the least of the widths that holds the rows of a call.
 template <int... W, class F>

@@ -58,36 +58,25 @@ cudaError_t launch_decode_as(attention_params p, Score score, cudaStream_t strea
                                                       stream, p, score);
 }
 
-// With a policy of the user's unit, or with one that serves every call.
-
-template <class Arch, class T, int W, class Score>
-int launch_prefill_with(const attention_params& p, const Score& score, void* stream) {
-  const auto on = static_cast<cudaStream_t>(stream);
-  return p.vectors ? launch_prefill_as<Arch, T, W, true>(p, score, on)
-                   : launch_prefill_as<Arch, T, W, false>(p, score, on);
-}
-
-template <class Arch, class T, int W, class Score>
-int launch_decode_with(const attention_params& p, const Score& score, void* stream) {
-  const auto on = static_cast<cudaStream_t>(stream);
-  return p.vectors ? launch_decode_as<Arch, T, W, true>(p, score, on)
-                   : launch_decode_as<Arch, T, W, false>(p, score, on);
-}
-
 // The library's own. Only where it pays, in prefill of vectors, has the call without terms a kernel
 // of its own.
 
 template <class Arch, class T, int W>
 int launch_prefill(const attention_params& p, void* stream) {
-  if (p.vectors && p.softcap == 0 && p.alibi_slopes.data == nullptr) {
-    return launch_prefill_as<Arch, T, W, true>(p, plain_score{}, static_cast<cudaStream_t>(stream));
+  const auto on = static_cast<cudaStream_t>(stream);
+  if (!p.vectors) {
+    return launch_prefill_as<Arch, T, W, false>(p, term_score{}, on);
   }
-  return launch_prefill_with<Arch, T, W>(p, term_score{}, stream);
+  const bool terms = p.softcap > 0 || p.alibi_slopes.data != nullptr;
+  return terms ? launch_prefill_as<Arch, T, W, true>(p, term_score{}, on)
+               : launch_prefill_as<Arch, T, W, true>(p, plain_score{}, on);
 }
 
 template <class Arch, class T, int W>
 int launch_decode(const attention_params& p, void* stream) {
-  return launch_decode_with<Arch, T, W>(p, term_score{}, stream);
+  const auto on = static_cast<cudaStream_t>(stream);
+  return p.vectors ? launch_decode_as<Arch, T, W, true>(p, term_score{}, on)
+                   : launch_decode_as<Arch, T, W, false>(p, term_score{}, on);
 }
 
 }  // namespace cuda
