@@ -19,9 +19,11 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TABLE = ROOT / "kernels/cuda/instantiations.txt"
 TYPES = {"4bf16": "bf16", "3f16": "f16"}
-# A kernel's entry, its configuration's template arguments inside, as the compiler mangles them.
+# A kernel's entry, its configuration's template arguments and its score policy inside, as the
+# compiler mangles them.
 NAME = re.compile(r"Compiling entry function '_ZN6seqmix4v0_14cuda\d+([a-z_]+)_kernelI.*?"
-                  r"_configINS1_\d+([a-z]+)ENS0_(\d[a-z]+\d+)ELi(\d+)ELb([01])E.*' for 'sm_(\w+)'")
+                  r"_configINS1_\d+([a-z]+)ENS0_(\d[a-z]+\d+)ELi(\d+)ELb([01])EEE"
+                  r"NS1_\d+([a-z]+)_scoreE.*' for 'sm_(\w+)'")
 SPILL = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 REGISTERS = re.compile(r"Used (\d+) registers")
 
@@ -33,7 +35,7 @@ def read_table():
         if words[:1] == ["budget_seconds"]:
             budget = int(words[1])
         elif words:
-            kernels[tuple(words[:5])] = words[5:] == ["hot"]
+            kernels[tuple(words[:6])] = words[6:] == ["hot"]
     return budget, kernels
 
 
@@ -42,9 +44,9 @@ def parse(log):
     found, current, spill = {}, None, None
     for line in log.splitlines():
         if match := NAME.search(line):
-            kernel, family, element, dim, vectors, arch = match.groups()
+            kernel, family, element, width, vectors, score, arch = match.groups()
             layout = "vectors" if vectors == "1" else "any"
-            current = (family, kernel, TYPES.get(element, element), dim, layout), arch
+            current = (family, kernel, TYPES.get(element, element), width, layout, score), arch
         elif "Compiling entry function" in line:
             sys.exit(f"a kernel whose name is not understood: {line}")
         elif match := SPILL.search(line):

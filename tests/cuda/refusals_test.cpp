@@ -39,23 +39,9 @@ void refuses(attention_case c, const std::string& what, const seqmix::context& c
 
 TEST_CASE("features that no kernel has are refused by name", "[refusals]") {
   attention_case c = sound();
-  c.window = {.left = 3};
-  refuses<bf16>(c, "cuda: lacks window");
-  c = sound();
-  c.causal = true;
-  c.sinks = 2;
-  refuses<f16>(c, "cuda: lacks sink_tokens");
-  c = sound();
-  c.softcap = 30;
-  refuses<bf16>(c, "cuda: lacks softcap");
-  c = sound();
-  c.sink_logits = true;
-  refuses<bf16>(c, "cuda: lacks sink_logits");
-  c = sound();
   c.alibi = true;
-  refuses<bf16>(c, "cuda: lacks alibi_slopes");
   c.between = alibi_between::integers;
-  refuses<bf16>(c, "cuda: lacks alibi");
+  refuses<bf16>(c, "cuda: lacks alibi (indexes");
   c = sound();
   c.bias = bias_shape::heads_and_keys;
   refuses<f16>(c, "cuda: lacks bias");
@@ -63,11 +49,14 @@ TEST_CASE("features that no kernel has are refused by name", "[refusals]") {
   c.relative = bias_shape::heads_and_keys;
   refuses<f16>(c, "cuda: lacks relative_bias");
   c = sound();
-  c.V = 128;
-  refuses<bf16>(c, "cuda: lacks unequal_dims");
+  c.log_length = true;
+  refuses<bf16>(c, "cuda: lacks log_length");
   c = sound();
-  c.D = c.V = 96;
-  refuses<bf16>(c, "cuda: lacks head dimension 96");
+  c.D = 257;
+  refuses<bf16>(c, "cuda: lacks head dimension 257 (it has 1 to 256)");
+  c = sound();
+  c.V = 300;
+  refuses<bf16>(c, "cuda: lacks head dimension 300");
   refuses<float>(sound(), "cuda: lacks f32");
   refuses<double>(sound(), "cuda: lacks f64");
   refuses<bf16, f16>(sound(), "cuda: lacks mixed_types");

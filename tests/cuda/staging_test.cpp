@@ -82,6 +82,19 @@ TEST_CASE("rows of no sequence stay as they were when a packed call is staged", 
   }
 }
 
+TEST_CASE("slopes and sink logits travel with host tensors", "[staging]") {
+  // Seeds draw their types and layouts.
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    attention_case c = device_case<bf16>(seed % 2 == 0 ? 3 : 70, 150, call_form::batched);
+    c.seed = seed;
+    c.window = {.left = 40};
+    c.sinks = 2;
+    c.softcap = 3;
+    c.sink_logits = c.alibi = true;
+    check_staged<bf16>(c);
+  }
+}
+
 TEST_CASE("calls without work are staged", "[staging]") {
   for (const call_form form : {call_form::batched, call_form::packed, call_form::cached}) {
     check_staged<bf16>(device_case<bf16>(5, 0, form));
@@ -134,11 +147,26 @@ TEST_CASE("what only the CPU has is refused when a GPU is asked for", "[staging]
   CHECK(p.lse.untouched());
 
   c = device_case<bf16>(10, 20, call_form::batched);
-  c.window = {.left = 3};
-  attention_problem w(c);
-  e = error_of([&] { calls_for<bf16>().run(w, on_cuda); });
-  CHECK(std::string(e.what()).find("cuda: lacks window") != std::string::npos);
-  CHECK(w.o.untouched());
+  c.bias = bias_shape::full;
+  attention_problem biased(c);
+  e = error_of([&] { calls_for<bf16>().run(biased, on_cuda); });
+  CHECK(std::string(e.what()).find("cuda: lacks bias") != std::string::npos);
+  CHECK(biased.o.untouched());
+}
+
+TEST_CASE("a narrow window makes a call small", "[staging]") {
+  // Of 137 GFLOP 256 keys in 8192 remain, and then one.
+  constexpr std::int64_t N = 8192;
+  const std::vector<bf16> memory(64);
+  std::vector<bf16> out(N * 8 * 64);
+  const seqmix::tensor_view<const bf16, 4> x{memory.data(), {1, N, 8, 64}, {0, 0, 0, 1}};
+  const auto o = seqmix::view(out.data(), 1, N, 8, 64);
+  for (const auto& [left, served] : {std::pair{255, "cuda"}, std::pair{0, "flash"}}) {
+    const auto report =
+        seqmix::softmax_attention.explain(x, x, x, o, {.causal = true, .window = {.left = left}});
+    CAPTURE(left, report.text());
+    CHECK(report.implementation == served);
+  }
 }
 
 TEST_CASE("a large call on host tensors goes to the GPU, if it has the memory", "[staging]") {

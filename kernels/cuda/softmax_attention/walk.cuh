@@ -9,10 +9,13 @@ SEQMIX_BEGIN_NAMESPACE
 namespace cuda {
 
 /// A tile of keys on the way of a block of rows, and whether every row sees all of it: then no mask
-/// code is needed.
+/// code is needed. In one register: two of these live through a kernel's main loop.
 struct walk_tile {
-  int tile;
-  bool whole;
+  int bits;
+
+  __device__ __forceinline__ walk_tile(int tile, bool whole) : bits(2 * tile + (whole ? 1 : 0)) {}
+  __device__ __forceinline__ int tile() const { return bits >> 1; }
+  __device__ __forceinline__ bool whole() const { return (bits & 1) != 0; }
 };
 
 /// The first tile at or after `tile`, of those `step` apart, in which the options' masks and the
@@ -22,19 +25,17 @@ template <class Score, int Keys>
 __device__ __forceinline__ walk_tile next_tile(const tile_walk<Keys>& walk, int tile, int step,
                                                const Score& score, mask_block rows) {
   tile = walk.from(tile, step);
-  bool whole = walk.whole(tile);
   if constexpr (Score::masks) {
     for (; tile < walk.end; tile = walk.from(tile + step, step)) {
       rows.key_begin = std::int64_t{tile} * Keys;
       rows.key_end = min(rows.key_begin + Keys, rows.keys);
       const block_visibility said = score.classify(rows);
-      whole = walk.whole(tile) && said == block_visibility::full;
       if (said != block_visibility::empty) {
-        break;
+        return {tile, walk.whole(tile) && said == block_visibility::full};
       }
     }
   }
-  return {tile, whole};
+  return {tile, walk.whole(tile)};
 }
 
 }  // namespace cuda

@@ -128,9 +128,9 @@ TEST_CASE("explain says why the CPU serves a large problem", "[cuda][host]") {
 
 TEST_CASE("what the kernels lack is said with or without a GPU", "[cuda][host]") {
   attention_case c = small_case();
-  c.window = {.left = 3};
-  attention_problem w(c);
-  CHECK(cuda_candidate(calls_for<bf16>().explain(w, {})).reason.find("window") !=
+  c.bias = bias_shape::full;
+  attention_problem biased(c);
+  CHECK(cuda_candidate(calls_for<bf16>().explain(biased, {})).reason.find("bias") !=
         std::string::npos);
   c = small_case();
   c.types = types_of_all<float>();

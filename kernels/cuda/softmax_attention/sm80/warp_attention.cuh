@@ -125,7 +125,7 @@ struct warp_attention {
         highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
         highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
         const float reference = reference_of(highest, factor);
-        const float shrink = exp2_fast(fmaf(maximum[m][h], factor, -reference));
+        const float shrink = shrink_of(maximum[m][h], factor, reference);
         maximum[m][h] = highest;
         float total = sum[m][h] * shrink;
 #pragma unroll
@@ -227,13 +227,18 @@ struct warp_attention {
 
   /// The exponent that weights are relative to; a row that has seen no score yet uses zero.
   static __device__ __forceinline__ float reference_of(float maximum, float factor) {
-    return maximum == hidden ? 0.0f : maximum * factor;
+    return maximum == hidden ? 0.0f : __fmul_rn(maximum, factor);
+  }
+  /// What sums under an older, or a warp's own, maximum are multiplied by. Exactly one where the
+  /// reference is that maximum's: the product must be rounded as in `reference_of`, not fused.
+  static __device__ __forceinline__ float shrink_of(float maximum, float factor, float reference) {
+    return exp2_fast(__fmul_rn(maximum, factor) - reference);
   }
 
   /// The end of a row. A sink logit is one more key, without a value, that enters once, here.
   static __device__ __forceinline__ row_result result_of(float maximum, float sum, float factor,
                                                          float sink) {
-    const float own = maximum == hidden ? hidden : maximum * factor;
+    const float own = __fmul_rn(maximum, factor);
     const float top = sink * log2e > own ? sink * log2e : own;
     const float reference = top == hidden ? 0.0f : top;
     const float shrink = exp2_fast(own - reference);
