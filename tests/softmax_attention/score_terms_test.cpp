@@ -9,7 +9,7 @@
 #include "support/attention_target.hpp"
 #include "support/catch.hpp"
 
-// Sink logits, softcap, ALiBi and biases against what they are defined to equal.
+// Sink logits, ALiBi and biases against the biases that they equal.
 
 using namespace seqmix_test;
 
@@ -57,46 +57,6 @@ TEST_CASE("a sink logit is one more key with that score and a value of zero",
   }
 }
 
-TEST_CASE("a row without a visible key and with a sink gives zeros and the sink's logit",
-          "[softmax_attention]") {
-  for (const algorithm how : algorithms) {
-    attention_case c = case_of(30, 10);
-    c.causal = true;
-    c.sink_logits = true;
-    attention_problem p(c);
-    run(calls_for<float>(), p, {.how = how});
-    CAPTURE(name(how));
-    bool zeros = true;
-    p.o.for_each([&](const tensor<4>::index& i) { zeros &= i[1] >= 20 || p.o[i] == 0; });
-    CHECK(zeros);
-    double worst = 0;
-    bool none = true;
-    p.lse.for_each([&](const tensor<3>::index& i) {
-      if (i[2] < 20 && i[1] == 0) {
-        none &= p.lse[i] == -infinity;  // the first head's sink is none
-      } else if (i[2] < 20) {
-        worst = std::max(worst, std::abs(p.lse[i] - p.sink[{i[1]}]));
-      }
-    });
-    CHECK(none);
-    CHECK(worst < 1e-5);
-  }
-}
-
-TEST_CASE("a sink of minus infinity moves no bits", "[softmax_attention]") {
-  for (const algorithm how : algorithms) {
-    attention_case c = case_of(20, 400);
-    attention_problem plain(c);
-    run(calls_for<float>(), plain, {.how = how});
-    c.sink_logits = true;
-    attention_problem p(c);
-    p.sink.for_each([&](const tensor<1>::index& h) { p.sink.set(h, -infinity); });
-    run(calls_for<float>(), p, {.how = how});
-    CAPTURE(name(how));
-    CHECK((bits_of(p) == bits_of(plain)));
-  }
-}
-
 TEST_CASE("ALiBi is a bias of minus slope times distance", "[softmax_attention]") {
   for (const algorithm how : algorithms) {
     for (const bool causal : {false, true}) {
@@ -116,27 +76,6 @@ TEST_CASE("ALiBi is a bias of minus slope times distance", "[softmax_attention]"
       CAPTURE(name(how), causal);
       CHECK(compare(actual, output(table, how), limits) == "");
     }
-  }
-}
-
-TEST_CASE("softcap bounds the scores, and a high one does nothing", "[softmax_attention]") {
-  for (const algorithm how : algorithms) {
-    attention_case c = case_of(20, 100);
-    c.magnitude = 4;
-    attention_problem plain(c);
-    const std::vector<double> expected = output(plain, how);
-    c.softcap = 1e6;
-    attention_problem high(c);
-    CAPTURE(name(how));
-    CHECK(compare(output(high, how), expected, limits, bound::ceiling) == "");
-
-    // Infinitely large scores of both signs are c and -c: two keys weigh as a sigmoid of 2 c.
-    attention_problem two({.T = 20, .S = 2, .D = 1, .V = 1, .softcap = 1.25});
-    two.q.for_each([&](const tensor<4>::index& i) { two.q.set(i, 1e30); });
-    two.k.for_each([&](const tensor<4>::index& i) { two.k.set(i, i[1] == 0 ? 1e30 : -1e30); });
-    two.v.for_each([&](const tensor<4>::index& i) { two.v.set(i, i[1] == 0 ? 1 : 0); });
-    run(calls_for<float>(), two, {.how = how});
-    CHECK(std::abs(two.o[{0, 7, 0, 0}] - 1 / (1 + std::exp(-2.5))) < 1e-6);
   }
 }
 
