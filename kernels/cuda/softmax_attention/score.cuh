@@ -11,9 +11,11 @@
 // What happens to scores between the product and the mask, and masks of a user's: policies of the
 // kernels' main loops, which know nothing of where a kernel holds its scores. A policy has
 //
-//   plain       scores stay raw products of queries and keys, and the softmax takes the scale with
-//               log2(e) as its factor; else `change` gives scores in natural units
+//   plain       nothing happens to scores: `change` is not there
 //   masks       a mask functor has a say beside the options: `sees` and `classify`
+//   factor(p)   what the softmax multiplies scores by on their way into powers of two: log2(e),
+//   with
+//               the scale where they are still raw products of queries and keys
 //   change(p, row, each)
 //               changes one row's scores, for which `each(f)` calls `f(float& score, int key)`
 
@@ -50,16 +52,34 @@ __device__ __forceinline__ float tanh_fast(float x) {
 struct plain_score {
   static constexpr bool plain = true;
   static constexpr bool masks = false;
+
+  static __device__ __forceinline__ float factor(const attention_params& p) { return p.scale_log2; }
 };
 
-/// Softcap and ALiBi, or neither, as the call says.
+/// Softcap and ALiBi, as the call says. Without either scores have the bits of `plain_score`.
 struct term_score {
   static constexpr bool plain = false;
   static constexpr bool masks = false;
 
+  static __device__ __forceinline__ bool idle(const attention_params& p) {
+    return p.softcap == 0 && p.alibi_slopes.data == nullptr;
+  }
+  static __device__ __forceinline__ float factor(const attention_params& p) {
+    return idle(p) ? p.scale_log2 : log2e;
+  }
+
   template <class Each>
   __device__ __forceinline__ void change(const attention_params& p, const score_row& at,
                                          Each&& each) const {
+    if (!idle(p)) {
+      to_natural(p, at, each);
+    }
+  }
+
+  /// From raw products to scores in natural units, with the terms.
+  template <class Each>
+  static __device__ __forceinline__ void to_natural(const attention_params& p, const score_row& at,
+                                                    Each&& each) {
     if (p.softcap > 0) {
       const float inner = p.scale * reciprocal_fast(p.softcap);
       each([&](float& x, int) { x = p.softcap * tanh_fast(x * inner); });
@@ -87,10 +107,12 @@ struct functor_score : term_score {
   functor_slot<Score> function;
   functor_slot<Mask> mask;
 
+  static __device__ __forceinline__ float factor(const attention_params&) { return log2e; }
+
   template <class Each>
   __device__ __forceinline__ void change(const attention_params& p, const score_row& at,
                                          Each&& each) const {
-    term_score::change(p, at, each);
+    to_natural(p, at, each);
     if constexpr (!std::is_void_v<Score>) {
       each([&](float& x, int key) { x = function(x, at.with(key)); });
     }
@@ -108,10 +130,9 @@ struct functor_score : term_score {
   }
 };
 
-/// What a kernel's scores are multiplied by on their way into powers of two.
 template <class Score>
 __device__ __forceinline__ float score_factor(const attention_params& p) {
-  return Score::plain ? p.scale_log2 : log2e;
+  return Score::factor(p);
 }
 
 }  // namespace cuda

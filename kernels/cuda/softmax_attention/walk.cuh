@@ -9,13 +9,10 @@ SEQMIX_BEGIN_NAMESPACE
 namespace cuda {
 
 /// A tile of keys on the way of a block of rows, and whether every row sees all of it: then no mask
-/// code is needed. In one register: two of these live through a kernel's main loop.
+/// code is needed.
 struct walk_tile {
-  int bits;
-
-  __device__ __forceinline__ walk_tile(int tile, bool whole) : bits(2 * tile + (whole ? 1 : 0)) {}
-  __device__ __forceinline__ int tile() const { return bits >> 1; }
-  __device__ __forceinline__ bool whole() const { return (bits & 1) != 0; }
+  int tile;
+  bool whole;
 };
 
 /// The first tile at or after `tile`, of those `step` apart, in which the options' masks and the

@@ -116,8 +116,8 @@ __global__ void __launch_bounds__(Config::threads)
                                 block_row + r < rows ? elements_of_chunk(chunk, p.key_dim) : 0);
   }
   copy_async_commit();
-  if (now.tile() < walk.end) {
-    load(now.tile(), 0);
+  if (now.tile < walk.end) {
+    load(now.tile, 0);
   }
   copy_async_commit();
   copy_async_wait<1>();
@@ -137,13 +137,13 @@ __global__ void __launch_bounds__(Config::threads)
   w.clear();
   int stage = 0;
 #pragma unroll 1
-  for (; now.tile() < walk.end; stage ^= 1) {
+  for (; now.tile < walk.end; stage ^= 1) {
     const std::uint32_t k_tile = warp_tiles + stage * (2 * Config::tile_bytes);
     const std::uint32_t v_tile = k_tile + Config::tile_bytes;
-    const int first_key = now.tile() * tile_keys;
-    const walk_tile after = next(now.tile() + Config::warps);
-    if (after.tile() < walk.end) {
-      load(after.tile(), stage ^ 1);
+    const int first_key = now.tile * tile_keys;
+    const walk_tile after = next(now.tile + Config::warps);
+    if (after.tile < walk.end) {
+      load(after.tile, stage ^ 1);
     }
     copy_async_commit();
     copy_async_wait<1>();
@@ -151,11 +151,11 @@ __global__ void __launch_bounds__(Config::threads)
 
     w.scores(q_tile, 0, k_tile, lane);
     scores.change(w, first_key, lane);
-    if (!now.whole()) {
+    if (!now.whole) {
       scores.hide(w, first_key, lane);
     }
     w.weigh(score_factor<Score>(p));
-    if (!now.whole() && (Score::masks || rows_differ(p)) &&
+    if (!now.whole && (Score::masks || rows_differ(p)) &&
         __any_sync(0xffffffffu, has_nonfinite<T, W, tile_keys, 32>(v_tile, lane))) {
       w.add_nonfinite(v_tile, lane,
                       [&](int m, int h, int key) { return scores.sees(m, h, first_key + key); });

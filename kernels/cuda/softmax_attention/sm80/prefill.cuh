@@ -193,14 +193,14 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
   };
 
   walk_tile now = next(0);
-  if (now.tile() < facts.walk.end) {
+  if (now.tile < facts.walk.end) {
     word* const q = static_cast<word*>(p.q) + s.batch * p.q_strides[0] +
                     block.head * p.q_strides[2] + (s.q_begin + block.first_row) * p.q_strides[1];
     fill_tile<W, Config::block_rows, Config::threads, Config::vectors>(
         q_tile, thread, q, p.q_strides[1], p.q_strides[3], s.queries - block.first_row, p.key_dim);
-    load_keys(now.tile(), 0);
+    load_keys(now.tile, 0);
     if constexpr (Config::stages == 2) {
-      load_values(now.tile(), 0);
+      load_values(now.tile, 0);
     }
     copy_async_commit();
     if (p.query_factor != 1) {
@@ -214,24 +214,24 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
   w.clear();
   int stage = 0;
 #pragma unroll 1
-  while (now.tile() < facts.walk.end) {
+  while (now.tile < facts.walk.end) {
     thread = rederived(thread);
     const int lane = thread % 32;
     const int warp_row = thread / 32 * warp_type::rows;
     const std::uint32_t k_tile = kv_tiles + stage * (2 * Config::tile_bytes);
     const std::uint32_t v_tile = k_tile + Config::tile_bytes;
-    const int first_key = now.tile() * tile_keys;
-    const walk_tile after = next(now.tile() + 1);
+    const int first_key = now.tile * tile_keys;
+    const walk_tile after = next(now.tile + 1);
     copy_async_wait<0>();
     // What was under way has arrived everywhere, and nobody reads the tile before any more.
     __syncthreads();
     if constexpr (Config::stages == 2) {
-      if (after.tile() < facts.walk.end) {
-        load_keys(after.tile(), stage ^ 1);
-        load_values(after.tile(), stage ^ 1);
+      if (after.tile < facts.walk.end) {
+        load_keys(after.tile, stage ^ 1);
+        load_values(after.tile, stage ^ 1);
       }
     } else {
-      load_values(now.tile(), 0);
+      load_values(now.tile, 0);
     }
     copy_async_commit();
 
@@ -239,8 +239,8 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
     if constexpr (Config::stages == 1) {
       copy_async_wait<0>();
       __syncthreads();
-      if (after.tile() < facts.walk.end) {
-        load_keys(after.tile(), 0);
+      if (after.tile < facts.walk.end) {
+        load_keys(after.tile, 0);
       }
       copy_async_commit();
     }
@@ -248,11 +248,11 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
     if constexpr (!Score::plain) {
       scores_of_rows(lane, warp_row).change(w, first_key, lane);
     }
-    if (!now.whole()) {
+    if (!now.whole) {
       scores_of_rows(lane, warp_row).hide(w, first_key, lane);
     }
     w.weigh(score_factor<Score>(p));
-    if (!now.whole() && (Score::masks || rows_differ(p)) &&
+    if (!now.whole && (Score::masks || rows_differ(p)) &&
         __syncthreads_or(has_nonfinite<T, W, tile_keys, Config::threads>(v_tile, thread))) {
       const auto scores = scores_of_rows(lane, warp_row);
       w.add_nonfinite(v_tile, lane,
