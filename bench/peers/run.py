@@ -12,7 +12,6 @@ float64 first; a wrong one gets no speed and makes the exit code 1. Writes <out>
 from it, as report.py does, <out>/<name>.md and its plots.
 """
 import argparse
-import json
 import pathlib
 import platform
 import re
@@ -40,6 +39,8 @@ from timing import Timer, summary  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "bench" / "report"))
 import peers_page  # noqa: E402
+from markdown import slug  # noqa: E402
+from record import shown, write_json  # noqa: E402
 
 BUILT = ROOT / "build" / "release"
 
@@ -233,28 +234,6 @@ def machine(arguments, seqmix, peers, sgemm):
             "command": shlex.join(["bench/peers/run.py", *shown(sys.argv[1:])])}
 
 
-def shown(words):
-    """Of files and folders the name alone: where they lay says nothing about a speed."""
-    paths = ("--library", "--ggml", "--openblas", "--out")
-    result = []
-    for i, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if equals and option in paths:
-            word = f"{option}={pathlib.Path(value).name}"
-        elif i > 0 and words[i - 1] in paths:
-            word = pathlib.Path(word).name
-        result.append(word)
-    return result
-
-
-def rounded(value):
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return [rounded(item) for item in value] if isinstance(value, list) else value
-
-
 def thread_list(text):
     items = text.split(",")
     if not all(item == "all" or (item.isdigit() and 1 <= int(item) <= 4096) for item in items):
@@ -350,10 +329,9 @@ def main():
 def write(arguments, document):
     groups = "_".join(dict.fromkeys(row["group"] for row in document["rows"]))
     context = document["context"]
-    slug = re.sub(r"[^a-z0-9]+", "_", f"{context['cpu']} {context['isa']}".lower()).strip("_")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    target = arguments.out / f"{arguments.name or f'{slug}_{groups}'}.json"
-    target.write_text(json.dumps(rounded(document), indent=1) + "\n")
+    name = arguments.name or f"{slug(context['cpu'] + ' ' + context['isa'])}_{groups}"
+    target = arguments.out / f"{name}.json"
+    write_json(target, document)
     print(target)
     print(peers_page.write(target))
 
