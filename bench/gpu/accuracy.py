@@ -8,7 +8,7 @@ import work
 # row of a query and a head.
 TOLERANCE = {"bf16": (0.008, 0.03), "f16": (0.001, 0.004)}
 LSE_TOLERANCE = 1e-3
-TANH_ERROR = 2 ** -10  # relative, of a GPU's fast tanh: what a capped score may be off, over the cap
+TANH_ERROR = 2 ** -10  # of a GPU's fast tanh: what a capped score may be off, over the cap
 SCORES = 1 << 27       # of a chunk: a GiB
 
 

@@ -7,46 +7,48 @@
 writes nvidia_h200.md, and nvidia_h200_*.svg, beside the file. Needs neither a GPU nor PyTorch.
 """
 import argparse
-import json
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "report"))
-from markdown import table  # noqa: E402
-from plots import pyplot, save  # noqa: E402
+import folders  # noqa: F401
+import gpu_plots
+from markdown import NotThatFile, filled_table, read_json, table, time_text
+from results import ceiling, peer_names, shape, timed
+from rows import PLAIN
 
 FACTS = ("gpu", "multiprocessors", "compute_capability", "l2_bytes", "driver", "max_clocks",
          "clocks_after_gemm", "power_limit", "torch", "cuda", "cudnn", "seqmix", "rounds")
 GROUPS = {
     "forward": "As many queries as keys, equal sequences of T tokens, 16384 tokens in all, "
-               "2048 / D heads. 4 B H T S D operations, half of them when causal.",
+               "2048 / D heads. 2 (D + V) B H T S operations, half of them when causal.",
     "gqa": "32 query heads over 8 key-value heads.",
-    "varlen": "Packed sequences of {lengths} tokens. `varlen_attn` is `torch.nn.attention.varlen`; "
-              "`one by one` is SDPA on each sequence in turn.",
+    "window": "Two sequences of 8192 tokens, 16 heads; a query sees W keys, its own the last. "
+              "Operations are those of visible pairs. `varlen_attn` is FlashAttention 2 with a "
+              "window.",
+    "softcap": "Scores capped by the built-in option, two sequences of 8192 tokens.",
+    "alibi": "ALiBi's slopes, two sequences of 8192 tokens.",
+    "sink_logits": "One more learned logit for each head in the denominator, two sequences of 8192 "
+                   "tokens.",
+    "sinks": "The first keys stay visible beside a window of W; operations are those of visible "
+             "pairs.",
+    "functor": "A user's functor that is compiled into the kernel, for two sequences of 8192 "
+               "tokens: `softcap` changes the scores as the option does, `sparse` hides every "
+               "sixteenth pair one by one, `causal` hides what the option would and answers for "
+               "blocks. Operations of the latter two are those of visible pairs.",
+    "varlen": "Packed sequences: `one_long`: 8192 tokens and 64 times 128; `halving`: 8192, 4096 "
+              "and so on to 128, 128. `varlen_attn` is `torch.nn.attention.varlen`; `one by one` "
+              "is SDPA on each sequence in turn. Dense: one sequence with as many pairs.",
     "decode": "One query for each sequence over a KV cache whose lengths are in GPU memory "
               "(PyTorch: over the whole tensors, which are as long). GB/s: keys and values, read "
               "once.",
+    "launch": "What the host does for a call of one head, 64 queries and keys, D = 64; 200 calls "
+              "back to back.",
 }
+RMS_BAR = 1.1  # a root mean square error of more than this over cuDNN's gets a mark
 
 
-def ceiling(document, key):
-    values = [c[key] for c in document["ceilings"].values()]
-    return sum(values) / len(values)
-
-
-def shape(row):
-    """The row's name without its group: `D:64/causal:0/T:512/bf16` -> `D64 T512 causal bf16`."""
-    parts = row["name"].split("/")[1:]
-    text = " ".join(p.replace(":", "") for p in parts if not p.startswith("causal"))
-    return text + (" causal" if row["causal"] else "")
-
-
-def spread(summary):
-    return f"{summary['p25']:.2f} to {summary['p75']:.2f}"
-
-
-def peer_names(rows):
-    return list(dict.fromkeys(name for row in rows for name in row.get("peers", {})))
+def ratio_text(ratio):
+    return f"**{ratio['median']:.2f}** ({ratio['p25']:.2f} to {ratio['p75']:.2f})"
 
 
 def cells_of(row, name, rate):
@@ -57,21 +59,20 @@ def cells_of(row, name, rate):
     if "refused" in peer:
         return ["refused", ""]
     mark = " (!)" if "note" in peer else ""
-    return [rate(row, peer["seconds"]["median"]) + mark,
-            f"**{peer['ratio']['median']:.2f}** ({spread(peer['ratio'])})"]
+    return [rate(row, peer["seconds"]["median"]) + mark, ratio_text(peer["ratio"])]
 
 
 def speeds(document, rows):
-    """Speeds of one group: seqmix, its share of the ceiling, and each peer with the ratio."""
-    peers = peer_names(rows)
-    decode = rows[0]["group"] == "decode"
-    if decode:
+    """Speeds of one group: seqmix, its share of the ceiling and of its plain row, and each peer
+    with the ratio."""
+    peers, group = peer_names(rows), rows[0]["group"]
+    if group == "decode":
         top, unit, of = ceiling(document, "copy_gbps"), "GB/s", "of copy"
         rate = lambda row, seconds: f"{row['kv_bytes'] / seconds * 1e-9:.0f}"
     else:
         top, unit, of = ceiling(document, "gemm_tflops"), "TFLOP/s", "of GEMM"
         rate = lambda row, seconds: f"{row['flop'] / seconds * 1e-12:.0f}"
-    heading = ["shape", "time", f"seqmix {unit}", of]
+    heading = ["shape", "time", f"seqmix {unit}", of, f"of {PLAIN.get(group, 'plain')}"]
     for name in peers:
         heading += [name, "ratio"]
     lines = []
@@ -81,23 +82,29 @@ def speeds(document, rows):
             continue
         seconds = row["seconds"]["median"]
         mine = rate(row, seconds)
-        line = [shape(row), f"{seconds * 1e6:.4g} us", mine, f"{float(mine) / top:.2f}"]
+        line = [shape(row), f"{seconds * 1e6:.4g} us", mine, f"{float(mine) / top:.2f}",
+                ratio_text(row["plain"]["ratio"]) if "plain" in row else ""]
         for name in peers:
             line += cells_of(row, name, rate)
         lines.append(line)
-    return table(heading, lines)
+    return filled_table(heading, lines)
 
 
-def refusals(rows):
-    """Why a peer gave no speed, each reason once."""
-    lines = {}
+def told(rows):
+    """Why a peer gave no speed, each reason once; how long first calls took."""
+    reasons, first = {}, {}
     for row in rows:
-        for name, peer in row.get("peers", {}).items():
-            reason = peer.get("refused") or peer.get("note")
-            if reason:
-                lines.setdefault((name, reason), []).append(shape(row))
-    return [f"* {name}: {reason} ({'; '.join(shapes[:3])}{' ...' if len(shapes) > 3 else ''})"
-            for (name, reason), shapes in lines.items()]
+        for name, entry in [("seqmix", row), *row.get("peers", {}).items()]:
+            if reason := entry.get("refused") or entry.get("note"):
+                reasons.setdefault((name, reason), []).append(shape(row))
+            if "first_call_seconds" in entry:
+                first[name] = max(first.get(name, 0), entry["first_call_seconds"])
+    lines = [f"* {name}: {reason} ({'; '.join(shapes[:3])}{' ...' if len(shapes) > 3 else ''})"
+             for (name, reason), shapes in reasons.items()]
+    if first:
+        lines.append("* longest first call, not in the times: " + ", ".join(
+            f"{name} {time_text(seconds)}" for name, seconds in first.items()))
+    return lines
 
 
 def launch(rows):
@@ -119,103 +126,88 @@ def launch(rows):
 def accuracy(rows):
     peers = peer_names(rows)
     def error(entry):
-        return f"{entry['rms']:.2e}, {entry['worst_row']:.2e}"
+        numbers = [f"{entry[key]:.2e}" for key in ("rms", "worst_row", "max") if key in entry]
+        return ", ".join(numbers)
+    def over_cudnn(row):
+        theirs = next((peer["error"]["rms"] for name, peer in row["peers"].items()
+                       if name.startswith("cudnn") and "error" in peer), None)
+        if theirs is None:
+            return ""
+        ratio = row["error_seqmix"]["rms"] / theirs
+        return f"{ratio:.3f}" + (" (!)" if ratio > RMS_BAR else "")
     lines = []
     for row in rows:
-        line = [shape(row), error(row["error_seqmix"]), f"{row['error_seqmix']['lse']:.1e}"]
+        line = [shape(row), error(row["error_seqmix"]), f"{row['error_seqmix']['lse']:.1e}",
+                over_cudnn(row)]
         line += [error(row["peers"][name]["error"]) if "error" in row["peers"].get(name, {}) else ""
                  for name in peers]
         lines.append(line)
-    return table(["relative error: RMS, worst row", "seqmix", "its LSE", *peers], lines)
-
-
-# ---- plots ----
-
-def forward_plot(document, rows, title, path):
-    """TFLOP/s over the length of a sequence."""
-    plot = pyplot()
-    if plot is None or not rows:
-        return False
-    rows = sorted(rows, key=lambda row: row["T"])
-    figure, axes = plot.subplots(figsize=(7, 4), layout="constrained")
-    def line(points, label, **style):
-        axes.plot([row["T"] for row, _ in points],
-                  [row["flop"] / seconds * 1e-12 for row, seconds in points], label=label, **style)
-    line([(row, row["seconds"]["median"]) for row in rows], "seqmix", marker="o", color="C3",
-         linewidth=2.5)
-    for name, colour in zip(peer_names(rows), ("C0", "C2", "C1", "C4")):
-        points = [(row, row["peers"][name]["seconds"]["median"]) for row in rows
-                  if "seconds" in row["peers"].get(name, {})]
-        if points:
-            line(points, f"PyTorch, {name}", marker="s", color=colour)
-    axes.axhline(ceiling(document, "gemm_tflops"), color="black", linewidth=0.8, linestyle="--",
-                 label="GEMM 8192 x 8192 x 8192")
-    axes.set_xscale("log", base=2)
-    axes.set_xticks([row["T"] for row in rows], [str(row["T"]) for row in rows])
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("T: tokens of a sequence, 16384 in all")
-    axes.set_ylabel("TFLOP/s")
-    axes.set_title(title)
-    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
-    return save(figure, path)
-
-
-def decode_plot(document, rows, title, path):
-    """Keys and values per second, as a share of what a copy moves."""
-    plot = pyplot()
-    if plot is None or not rows:
-        return False
-    copy = ceiling(document, "copy_gbps")
-    names = ["seqmix", *peer_names(rows)]
-    figure, axes = plot.subplots(figsize=(7, 4), layout="constrained")
-    width = 0.8 / len(names)
-    for i, (name, colour) in enumerate(zip(names, ("C3", "C0", "C2", "C1", "C4"))):
-        at, shares = [], []
-        for j, row in enumerate(rows):
-            entry = row if name == "seqmix" else row["peers"].get(name, {})
-            if "seconds" in entry:
-                at.append(j + (i - (len(names) - 1) / 2) * width)
-                shares.append(row["kv_bytes"] / entry["seconds"]["median"] * 1e-9 / copy)
-        if at:
-            axes.bar(at, shares, width, color=colour,
-                     label=name if name == "seqmix" else f"PyTorch, {name}")
-    axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_xticks(range(len(rows)), [f"B {row['B']}, S {row['S']}" for row in rows])
-    axes.set_ylabel("share of a copy's bytes per second")
-    axes.set_title(title)
-    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
-    return save(figure, path)
+    return filled_table(["error: RMS, worst row, largest", "seqmix", "its LSE", "RMS over cuDNN's",
+                         *peers], lines)
 
 
 def plots(document, group, rows, target):
     """The plots of a group, as lines of the page."""
-    rows = [row for row in rows if "error" not in row]
+    rows = timed(rows)
     made = []
+    def add(name, title, draw, *data):
+        path = target.with_name(f"{target.stem}_{name}.svg")
+        if draw(*data, title, path):
+            made.append((title, path.name))
     if group == "forward":
         for d in sorted({row["D"] for row in rows}):
-            for causal in (False, True):
-                kind = "causal" if causal else "full"
-                mine = [row for row in rows if row["D"] == d and row["causal"] == causal
-                        and row["dtype"] == "bf16"]
-                title = f"forward, D = {d}, {kind}, bf16"
-                path = target.with_name(f"{target.stem}_forward_d{d}_{kind}.svg")
-                if forward_plot(document, mine, title, path):
-                    made.append((title, path.name))
+            mine = [row for row in rows if row["D"] == d == row.get("V", d)
+                    and row["dtype"] == "bf16"]
+            if len({row["T"] for row in mine}) < 2:
+                continue
+            add(f"forward_d{d}_ratio", f"forward against cuDNN, D = {d}, bf16",
+                gpu_plots.forward_ratio, document, mine)
+            for causal, kind in ((False, "full"), (True, "causal")):
+                add(f"forward_d{d}_{kind}", f"forward, D = {d}, {kind}, bf16",
+                    gpu_plots.forward_speed, document,
+                    [row for row in mine if row["causal"] == causal])
     elif group == "decode":
-        path = target.with_name(f"{target.stem}_decode.svg")
-        title = "decode, 32 query heads over 8, D = 128, bf16"
-        if decode_plot(document, rows, title, path):
-            made.append((title, path.name))
+        add("decode", "decode, 32 query heads over 8, D = 128, bf16", gpu_plots.decode_speed,
+            document, rows)
     return [part for title, path in made for part in (f"![{title}]({path})", "")]
 
 
-# ---- the page ----
+def variants(document, target):
+    """All groups with a plain row in one plot, as lines of the page."""
+    path = target.with_name(f"{target.stem}_of_plain.svg")
+    title = "rate on visible pairs, of the plain row's in the same run"
+    drawn = gpu_plots.plain_ratio(timed(document["rows"]), title, path)
+    return ["", f"![{title}]({path.name})"] if drawn else []
+
+
+def section(document, group, target):
+    rows = [row for row in document["rows"] if row["group"] == group]
+    page = ["", f"## {group}", "", GROUPS[group], ""]
+    if group == "launch":
+        page += launch(rows)
+    else:
+        page += [*plots(document, group, rows, target), *speeds(document, rows)]
+    if lines := told(rows):
+        page += ["", *lines]
+    if right := timed(rows):
+        page += ["", *accuracy(right)]
+    return page
+
 
 def write(path):
     """Writes the page of a JSON file beside it and returns where."""
-    document = json.loads(path.read_text())
-    context = document["context"]
+    document = read_json(path)
     target = path.with_suffix(".md")
+    try:
+        text = "\n".join(page_of(document, path, target)) + "\n"
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise NotThatFile(f"{path}: not written by run.py: {e!r}") from e
+    target.write_text(text)
+    return target
+
+
+def page_of(document, path, target):
+    context = document["context"]
     page = ["<!-- Made by bench/gpu/page.py. -->", f"# {context['gpu']}", "", "```sh",
             context["command"], f"bench/gpu/page.py {path.name}", "```", "",
             *table(["", ""], [[fact, context.get(fact, "")] for fact in FACTS]), "",
@@ -224,27 +216,19 @@ def write(path):
                   [[when, f"{c['gemm_tflops']:.0f}", f"{c['copy_gbps']:.0f}"]
                    for when, c in document["ceilings"].items()])
     page += ["", "Ratio: PyTorch's time over seqmix's in the same round, so that above 1 seqmix is "
-             "faster; median of the rounds, and their quartiles. Times are those of the GPU. A row "
-             "has a speed only when its result agrees with float64. Relative error: the root mean "
-             "square error over the root mean square of the float64 result, of all sampled rows, of "
-             "the worst one; LSE: the largest absolute error of the log-sum-exp. "
-             "[How](../gpu/README.md)."]
+             "faster; median of the rounds, and their quartiles. `of plain`, `of dense`: the rate "
+             "on visible pairs over that of seqmix's own plain row, timed in turns with it. Times "
+             "are those of the GPU. A row has a speed only when its result agrees with float64. "
+             "Error: the root mean square error over the root mean square of the float64 result; "
+             "the same of the worst row; the largest absolute one. LSE: the largest absolute error "
+             f"of the log-sum-exp. (!): a peer's result beyond the tolerance, or an error above "
+             f"{RMS_BAR} of cuDNN's. [How](../gpu/README.md)."]
+    if left := document.get("left_out"):
+        page += ["", f"Not measured, as time was up: {len(left)} rows, from `{left[0]}` on."]
+    page += variants(document, target)
     for group in dict.fromkeys(row["group"] for row in document["rows"]):
-        rows = [row for row in document["rows"] if row["group"] == group]
-        page += ["", f"## {group}", ""]
-        if group == "launch":
-            page += ["What the host does for a call of one head, 64 queries and keys, D = 64; 200 "
-                     "calls back to back.", "", *launch(rows)]
-        else:
-            lengths = ", ".join(str(n) for n in rows[0].get("lengths", []))
-            page += [GROUPS[group].format(lengths=lengths), "",
-                     *plots(document, group, rows, target), *speeds(document, rows)]
-        if told := refusals(rows):
-            page += ["", *told]
-        if right := [row for row in rows if "error" not in row]:
-            page += ["", *accuracy(right)]
-    target.write_text("\n".join(page) + "\n")
-    return target
+        page += section(document, group, target)
+    return page
 
 
 def main():
@@ -254,10 +238,8 @@ def main():
     for path in parser.parse_args().json:
         try:
             print(write(path))
-        except OSError as e:
-            sys.exit(f"page.py: {path}: {e.strerror}")
-        except (KeyError, TypeError, ValueError) as e:
-            sys.exit(f"page.py: {path}: not written by run.py: {e!r}")
+        except NotThatFile as e:
+            sys.exit(f"page.py: {e}")
 
 
 if __name__ == "__main__":

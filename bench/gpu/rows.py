@@ -63,12 +63,13 @@ def variant_rows():
             yield variant("softcap", d, causal, against=("flex",) if causal else (),
                           softcap=SOFTCAP, quick=causal)
     for d in (64, 128, 256):
-        yield variant("alibi", d, True, against=("flex",) if d == 128 else (), alibi=True)
+        yield variant("alibi", d, True, against=("flex",) if d == 128 else (), alibi=True,
+                      quick=d == 128)
     for d in (64, 128, 256):
-        yield variant("sink_logits", d, True, sink_logits=True)
+        yield variant("sink_logits", d, True, sink_logits=True, quick=d == 128)
     for d in (64, 128, 256):
         yield variant("sinks", d, True, f"W:{WINDOW}/sinks:{SINKS}/",
-                      ("flex",) if d == 128 else (), window=WINDOW, sinks=SINKS)
+                      ("flex",) if d == 128 else (), window=WINDOW, sinks=SINKS, quick=d == 128)
     for d in (64, 128, 256):
         for causal in (False, True):
             yield variant("functor", d, causal, "functor:softcap/", functor="softcap",
@@ -107,10 +108,11 @@ def all_rows():
 
 def chosen(rows, quick=False, pattern=None, without=()):
     """The rows that are asked for, without the peers that are not."""
+    wanted = (case for case in rows if (not quick or case.get("quick"))
+              and (pattern is None or pattern.search(case["name"])))
     return [{**{key: value for key, value in case.items() if key != "quick"},
              "against": [name for name in case["against"] if name not in without]}
-            for case in rows
-            if (not quick or case.get("quick")) and (pattern is None or pattern.search(case["name"]))]
+            for case in wanted]
 
 
 def plain_of(case):

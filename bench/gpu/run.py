@@ -129,11 +129,10 @@ def main():
             if "error" not in result:
                 torch.cuda.empty_cache()
 
-        if measure_all(cases,
-                       lambda case: measure(torch, case, library, timer, facts["l2_bytes"], checked),
-                       document, finished,
-                       lambda: arguments.time_limit is not None
-                       and seconds() >= arguments.time_limit):
+        measure_one = lambda case: measure(torch, case, library, timer, facts["l2_bytes"], checked)
+        expired = lambda: (arguments.time_limit is not None
+                           and seconds() >= arguments.time_limit)
+        if measure_all(cases, measure_one, document, finished, expired):
             document["ceilings"]["after"] = gpu_timer.ceilings(torch, timer)
 
     write_json(target, document)
