@@ -111,6 +111,33 @@ text staging_problem(const softmax_attention_problem& p, const context& ctx) {
   return fits(p, ordinal, here.has_context) ? "" : "free memory on the GPU for these tensors";
 }
 
+/// How a call on a device is computed, and for kernels that load element by element the tensor that
+/// the faster ones cannot read.
+dispatch::fixed_text<64> algorithm_of(const softmax_attention_problem& p,
+                                      const attention_plan& plan, bool boxes) {
+  constexpr const char* slow = " element by element";
+  const char* const outside_vectors = not_in_vectors(p);
+  const char* reason = nullptr;
+  dispatch::fixed_text<64> t;
+  if (plan.prefill) {
+    reason = boxes ? not_in_boxes(p) : outside_vectors;
+    t.append("prefill");
+    t.append(reason != nullptr ? slow : boxes ? " by the copy engine" : "");
+  }
+  if (plan.decode) {
+    t.append(plan.prefill ? " and decode" : "decode");
+    if (outside_vectors != nullptr) {
+      reason = outside_vectors;
+      t.append(slow);
+    }
+  }
+  if (reason != nullptr) {
+    t.append(": layout of ");
+    t.append(reason);
+  }
+  return t;
+}
+
 }  // namespace
 
 dispatch::offer query_attention(const softmax_attention_problem& p, const context& ctx,
@@ -142,10 +169,10 @@ dispatch::offer query_attention(const softmax_attention_problem& p, const contex
   if (!kernels.serves(g.major, g.minor)) {
     answer.lacks = "kernels for this GPU's architecture";
   }
-  answer.algorithm = plan.name();
-  if (on_device && !in_vectors(p)) {
-    answer.algorithm.append(" element by element");
-  } else if (!on_device) {
+  if (on_device) {
+    answer.algorithm = algorithm_of(p, plan, plan.prefill && kernels.boxes(p, g.major));
+  } else {
+    answer.algorithm = plan.name();
     answer.algorithm.append(" after a copy to the GPU");
   }
   answer.workspace_bytes = on_device ? full_check_bytes(p, ctx) : staging_bytes(p);
@@ -160,13 +187,14 @@ detail::violation launch(const softmax_attention_problem& p, const context& ctx,
     return broken;
   }
   const attention_plan plan(p, ctx, kernels);
-  const attention_params params = params_of(p, plan);
+  attention_params params = params_of(p, plan);
   if (p.q.size() == 0 || params.sequences == 0 || params.max_q == 0) {
     return {};  // no row belongs to a sequence
   }
   const int major = gpus().gpus[p.q.memory.ordinal].major;
   int status = cudaSuccess;
   if (plan.prefill) {
+    params.mapped = kernels.boxes(p, major) && not_in_boxes(p) == nullptr;
     status = kernels.prefill(params, p, major, ctx.cuda_stream);
   }
   if (plan.decode && status == cudaSuccess) {
@@ -200,6 +228,14 @@ namespace {
 template <class Arch>
 struct family {
   static int prefill(const attention_params& p, scalar_type type, void* stream) {
+    if constexpr (std::is_same_v<Arch, hopper>) {
+      if (p.mapped) {
+        return with_width(attention_widths{}, p, [&]<int W>() {
+          return type == scalar_type::bf16 ? launch_hopper_prefill<bf16, W>(p, stream)
+                                           : launch_hopper_prefill<f16, W>(p, stream);
+        });
+      }
+    }
     return with_width(attention_widths{}, p, [&]<int W>() {
       return type == scalar_type::bf16 ? launch_prefill<Arch, bf16, W>(p, stream)
                                        : launch_prefill<Arch, f16, W>(p, stream);
@@ -256,6 +292,7 @@ constexpr attention_kernels own_kernels{
             return family<portable>::decode(p, call.q.type, stream);
           }
         },
+    .boxes = [](const softmax_attention_problem&, int major) { return runs_hopper(major); },
     .serves =
         [](int major, int minor) {
           return (has_hopper && major == 9 && minor == 0) || (has_portable && major >= 8);

@@ -21,6 +21,9 @@ struct attention_kernels {
   int (*prefill)(const attention_params&, const softmax_attention_problem&, int major,
                  void* stream);
   int (*decode)(const attention_params&, const softmax_attention_problem&, int major, void* stream);
+  /// Whether prefill of tensors on a device goes through the copy engine of such a GPU, where they
+  /// allow it.
+  bool (*boxes)(const softmax_attention_problem&, int major);
   /// Whether there are kernels for a compute capability.
   bool (*serves)(int major, int minor);
 };

@@ -3,12 +3,14 @@
 
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>
 
+#include "../common/gpu.hpp"
 #include "backend.hpp"
 #include "sm80/launch.cuh"
+#include "sm90/launch.cuh"
 
 // For a .cu file of yours: softmax_attention with a score functor, a mask functor, or both, on a
 // GPU. They are compiled into the kernels, for the architectures that your file is compiled for
-// (sm_80 or later); link seqmix::cuda.
+// (sm_80 or later; sm_90a for Hopper's own kernel); link seqmix::cuda.
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -41,24 +43,30 @@ inline constexpr attention_kernels functor_kernels{
                   void* stream) -> int {
       const auto score = functors_of<Score, Mask>(call);
       const auto on = static_cast<cudaStream_t>(stream);
-      if (!p.vectors) {
-        return launch_prefill_as<portable, T, largest_attention_width, false>(p, score, on);
-      }
-      return with_width(functor_widths{}, p, [&]<int W>() {
-        return launch_prefill_as<portable, T, W, true>(p, score, on);
+      return with_width(functor_widths{}, p, [&]<int W>() -> int {
+        if (p.mapped) {
+          return launch_hopper_prefill_with<T, W>(p, score, stream);
+        }
+        return p.vectors
+                   ? launch_prefill_as<portable, T, W, true>(p, score, on)
+                   : launch_prefill_as<portable, T, largest_attention_width, false>(p, score, on);
       });
     },
     .decode = [](const attention_params& p, const softmax_attention_problem& call, int,
                  void* stream) -> int {
       const auto score = functors_of<Score, Mask>(call);
       const auto on = static_cast<cudaStream_t>(stream);
-      if (!p.vectors) {
-        return launch_decode_as<portable, T, largest_attention_width, false>(p, score, on);
-      }
-      return with_width(functor_widths{}, p, [&]<int W>() {
-        return launch_decode_as<portable, T, W, true>(p, score, on);
+      return with_width(functor_widths{}, p, [&]<int W>() -> int {
+        return p.vectors
+                   ? launch_decode_as<portable, T, W, true>(p, score, on)
+                   : launch_decode_as<portable, T, largest_attention_width, false>(p, score, on);
       });
     },
+    .boxes =
+        [](const softmax_attention_problem& call, int major) {
+          const current_gpu guard(call.q.memory.ordinal);
+          return major == 9 && has_hopper_code<T, 64>(functors_of<Score, Mask>(call));
+        },
     .serves = [](int major, int) { return major >= 8; },
 };
 

@@ -6,6 +6,8 @@
 #include <limits>
 #include <numbers>
 
+#include "../common/tensor_map.hpp"
+
 SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
@@ -61,8 +63,21 @@ attention_plan::attention_plan(const softmax_attention_problem& p, const context
   }
 }
 
-bool in_vectors(const softmax_attention_problem& p) noexcept {
-  return rows_in_vectors(p.q) && rows_in_vectors(p.k) && rows_in_vectors(p.v);
+const char* not_in_vectors(const softmax_attention_problem& p) noexcept {
+  return !rows_in_vectors(p.q)   ? "q"
+         : !rows_in_vectors(p.k) ? "k"
+         : !rows_in_vectors(p.v) ? "v"
+                                 : nullptr;
+}
+
+const char* not_in_boxes(const softmax_attention_problem& p) noexcept {
+  const auto mapped = [](const any_view<4>& v) {
+    return can_map({v.data,
+                    v.type,
+                    {v.extents[0], v.extents[1], v.extents[2], v.extents[3]},
+                    v.strides.data()});
+  };
+  return !mapped(p.q) ? "q" : !mapped(p.k) ? "k" : !mapped(p.v) ? "v" : nullptr;
 }
 
 attention_params params_of(const softmax_attention_problem& p,
@@ -108,7 +123,7 @@ attention_params params_of(const softmax_attention_problem& p,
   a.packed = p.packed;
   a.causal = p.causal;
   a.lse_double = p.lse.type == scalar_type::f64;
-  a.vectors = in_vectors(p);
+  a.vectors = not_in_vectors(p) == nullptr;
   a.output_vectors = rows_in_vectors(p.o);
   return a;
 }

@@ -26,10 +26,14 @@ struct attention_plan {
   }
 };
 
-/// Whether queries, keys and values allow copies of 16 bytes, as the faster kernels want them.
-bool in_vectors(const softmax_attention_problem& p) noexcept;
+/// The first of q, k and v whose rows cannot be copied in chunks of 16 bytes; null when all can.
+const char* not_in_vectors(const softmax_attention_problem& p) noexcept;
 
-/// The launch parameters of a call whose tensors, offsets included, are on one device.
+/// The first of them that the copy engine of sm_90 cannot read; null when it reads all.
+const char* not_in_boxes(const softmax_attention_problem& p) noexcept;
+
+/// The launch parameters of a call whose tensors, offsets included, are on one device. Whether the
+/// copy engine reads them (`mapped`) is left to who knows the GPU.
 attention_params params_of(const softmax_attention_problem& p, const attention_plan& plan) noexcept;
 
 }  // namespace cuda

@@ -6,7 +6,8 @@
 #include <seqmix/ops/softmax_attention/score.hpp>
 #include <type_traits>
 
-#include "sequence.cuh"
+#include "../common/ptx.cuh"
+#include "params.hpp"
 
 // What happens to scores between the product and the mask, and masks of a user's: policies of the
 // kernels' main loops, which know nothing of where a kernel holds its scores. A policy has
@@ -14,8 +15,7 @@
 //   plain       nothing happens to scores: `change` is not there
 //   masks       a mask functor has a say beside the options: `sees` and `classify`
 //   factor(p)   what the softmax multiplies scores by on their way into powers of two: log2(e),
-//   with
-//               the scale where they are still raw products of queries and keys
+//               with the scale where they are still raw products of queries and keys
 //   change(p, row, each)
 //               changes one row's scores, for which `each(f)` calls `f(float& score, int key)`
 
@@ -25,6 +25,20 @@ namespace cuda {
 
 inline constexpr float log2e = 1.44269504088896f;
 inline constexpr float ln2 = 0.693147180559945f;
+
+__device__ __forceinline__ float real_at(const real_vector& v, std::int64_t i) {
+  const std::int64_t at = i * v.stride;
+  switch (v.type) {
+    case scalar_type::f64:
+      return static_cast<float>(static_cast<const double*>(v.data)[at]);
+    case scalar_type::f16:
+      return tensor_core<f16>::unpack(static_cast<const f16*>(v.data)[at].bits);
+    case scalar_type::bf16:
+      return tensor_core<bf16>::unpack(static_cast<const bf16*>(v.data)[at].bits);
+    default:
+      return static_cast<const float*>(v.data)[at];
+  }
+}
 
 /// One query row of a head.
 struct score_row {
@@ -48,6 +62,11 @@ __device__ __forceinline__ float tanh_fast(float x) {
   return fabsf(x) < 0.0625f ? x * fmaf(x * x, -1.0f / 3, 1) : outer;
 }
 
+/// Whether a call needs more than the scores as they are.
+SEQMIX_HOST_DEVICE inline bool has_terms(const attention_params& p) {
+  return p.softcap > 0 || p.alibi_slopes.data != nullptr;
+}
+
 /// The scores as they are.
 struct plain_score {
   static constexpr bool plain = true;
@@ -61,17 +80,14 @@ struct term_score {
   static constexpr bool plain = false;
   static constexpr bool masks = false;
 
-  static __device__ __forceinline__ bool idle(const attention_params& p) {
-    return p.softcap == 0 && p.alibi_slopes.data == nullptr;
-  }
   static __device__ __forceinline__ float factor(const attention_params& p) {
-    return idle(p) ? p.scale_log2 : log2e;
+    return has_terms(p) ? log2e : p.scale_log2;
   }
 
   template <class Each>
   __device__ __forceinline__ void change(const attention_params& p, const score_row& at,
                                          Each&& each) const {
-    if (!idle(p)) {
+    if (has_terms(p)) {
       to_natural(p, at, each);
     }
   }

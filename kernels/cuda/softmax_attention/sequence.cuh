@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "../common/ptx.cuh"
 #include "params.hpp"
 
 SEQMIX_BEGIN_NAMESPACE
@@ -23,20 +22,6 @@ __device__ __forceinline__ std::int64_t index_at(const index_vector& v, std::int
   const std::int64_t at = i * v.stride;
   return v.wide ? static_cast<const std::int64_t*>(v.data)[at]
                 : static_cast<const std::int32_t*>(v.data)[at];
-}
-
-__device__ __forceinline__ float real_at(const real_vector& v, std::int64_t i) {
-  const std::int64_t at = i * v.stride;
-  switch (v.type) {
-    case scalar_type::f64:
-      return static_cast<float>(static_cast<const double*>(v.data)[at]);
-    case scalar_type::f16:
-      return tensor_core<f16>::unpack(static_cast<const f16*>(v.data)[at].bits);
-    case scalar_type::bf16:
-      return tensor_core<bf16>::unpack(static_cast<const bf16*>(v.data)[at].bits);
-    default:
-      return static_cast<const float*>(v.data)[at];
-  }
 }
 
 __device__ __forceinline__ std::int64_t clamp(std::int64_t x, std::int64_t low, std::int64_t high) {

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 
-#include "tile_scores.cuh"
+#include "../sequence.cuh"
+#include "../tile_scores.cuh"
+#include "warp_attention.cuh"
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -199,17 +201,17 @@ __global__ void __launch_bounds__(Config::threads)
     maximum = fmaxf(maximum, partial.maximum(x, r));
   }
   const float factor = score_factor<Score>(p);
-  const float reference = warp_type::reference_of(maximum, factor);
+  const float reference = reference_of(maximum, factor);
   float share[Config::warps];
   float sum = 0;
 #pragma unroll
   for (int x = 0; x < Config::warps; ++x) {
-    share[x] = warp_type::shrink_of(partial.maximum(x, r), factor, reference);
+    share[x] = shrink_of(partial.maximum(x, r), factor, reference);
     sum = fmaf(share[x], partial.sum(x, r), sum);
   }
   const int token = token_of(r);
   const int head = head_of(r);
-  const row_result result = warp_type::result_of(maximum, sum, factor, sink_of(p, head));
+  const row_result result = row_result::of(maximum, sum, factor, sink_of(p, head));
   if (p.lse != nullptr && slice == 0) {
     write_lse(p, s, head, token, result.lse);
   }

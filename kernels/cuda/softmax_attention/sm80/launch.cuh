@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cuda_runtime.h>
-
-#include <atomic>
 #include <cstdint>
+#include <type_traits>
 
+#include "../../common/kernel_launch.cuh"
 #include "../launch.hpp"
 #include "decode.cuh"
 #include "prefill.cuh"
@@ -13,31 +12,6 @@
 SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
-
-/// Launches a kernel on the current device; a block's shared memory beyond 48 KiB has to be allowed
-/// once for each kernel and device.
-template <auto Kernel, class... Arguments>
-cudaError_t launch_kernel(std::int64_t blocks, int threads, int shared_bytes, cudaStream_t stream,
-                          Arguments&... arguments) {
-  static std::atomic<std::uint64_t> allowed{0};
-  int ordinal = 0;
-  if (const cudaError_t e = cudaGetDevice(&ordinal); e != cudaSuccess) {
-    return e;
-  }
-  const std::uint64_t bit = ordinal < 64 ? std::uint64_t{1} << ordinal : 0;
-  if ((allowed.load(std::memory_order_relaxed) & bit) == 0) {
-    const cudaError_t e =
-        cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-    if (e != cudaSuccess) {
-      return e;
-    }
-    allowed.fetch_or(bit, std::memory_order_relaxed);
-  }
-  void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
-  return cudaLaunchKernel(reinterpret_cast<const void*>(Kernel),
-                          dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(threads)),
-                          pointers, static_cast<std::size_t>(shared_bytes), stream);
-}
 
 template <class Arch, class T, int W, bool Vectors, class Score>
 cudaError_t launch_prefill_as(attention_params p, Score score, cudaStream_t stream) {
@@ -59,17 +33,18 @@ cudaError_t launch_decode_as(attention_params p, Score score, cudaStream_t strea
 }
 
 // The library's own. Only where it pays, in prefill of vectors, has the call without terms a kernel
-// of its own.
+// of its own. On Hopper prefill comes here with what its own kernel cannot read.
 
 template <class Arch, class T, int W>
 int launch_prefill(const attention_params& p, void* stream) {
   const auto on = static_cast<cudaStream_t>(stream);
-  if (!p.vectors) {
-    return launch_prefill_as<Arch, T, W, false>(p, term_score{}, on);
+  if constexpr (!std::is_same_v<Arch, hopper>) {
+    if (p.vectors) {
+      return has_terms(p) ? launch_prefill_as<Arch, T, W, true>(p, term_score{}, on)
+                          : launch_prefill_as<Arch, T, W, true>(p, plain_score{}, on);
+    }
   }
-  const bool terms = p.softcap > 0 || p.alibi_slopes.data != nullptr;
-  return terms ? launch_prefill_as<Arch, T, W, true>(p, term_score{}, on)
-               : launch_prefill_as<Arch, T, W, true>(p, plain_score{}, on);
+  return launch_prefill_as<Arch, T, W, false>(p, term_score{}, on);
 }
 
 template <class Arch, class T, int W>

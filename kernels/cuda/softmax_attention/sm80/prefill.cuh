@@ -3,7 +3,9 @@
 
 #include <cstdint>
 
-#include "tile_scores.cuh"
+#include "../sequence.cuh"
+#include "../tile_scores.cuh"
+#include "warp_attention.cuh"
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -115,7 +117,7 @@ __device__ __forceinline__ void finish_rows(const attention_params& p, Warp& w, 
   for (int m = 0; m < Warp::rows / 16; ++m) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      results[m][h] = Warp::result_of(w.maximum[m][h], w.sum[m][h], factor, sink);
+      results[m][h] = row_result::of(w.maximum[m][h], w.sum[m][h], factor, sink);
       const int row = first_row + 16 * m + 8 * h + (lane >> 2);
       if (p.lse != nullptr && (lane & 3) == 0 && row < s.queries) {
         write_lse(p, s, head, row, results[m][h].lse);

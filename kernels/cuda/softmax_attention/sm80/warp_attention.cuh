@@ -3,25 +3,11 @@
 
 #include <cstdint>
 
-#include "../../common/tile.cuh"
-#include "../mask.cuh"
-#include "../score.cuh"
+#include "../row_result.cuh"
 
 SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
-
-/// What a row's accumulated values are multiplied by, and its log-sum-exp. Without any weight the
-/// total is zero, and so is the row.
-struct row_result {
-  float total;
-  float multiplier;
-  float lse;
-
-  __device__ __forceinline__ float operator()(float value) const {
-    return total == 0 ? 0.0f : value * multiplier;
-  }
-};
 
 /// What one warp holds while its `Tiles` x 16 query rows walk over tiles of `Keys` keys: the
 /// running maximum, the weight sum and the weighted values of each row.
@@ -35,7 +21,7 @@ struct warp_attention {
   using layout = shared_tile<W>;
   static constexpr int rows = 16 * Tiles;
   static constexpr int keys = Keys;
-  static constexpr float hidden = -__builtin_huge_valf();
+  static constexpr float hidden = hidden_score;
 
   float o[Tiles][W / 8][4];
   float maximum[Tiles][2];
@@ -224,51 +210,7 @@ struct warp_attention {
       }
     }
   }
-
-  /// The exponent that weights are relative to; a row that has seen no score yet uses zero.
-  static __device__ __forceinline__ float reference_of(float maximum, float factor) {
-    return maximum == hidden ? 0.0f : __fmul_rn(maximum, factor);
-  }
-  /// What sums under an older, or a warp's own, maximum are multiplied by. Exactly one where the
-  /// reference is that maximum's: the product must be rounded as in `reference_of`, not fused.
-  static __device__ __forceinline__ float shrink_of(float maximum, float factor, float reference) {
-    return exp2_fast(__fmul_rn(maximum, factor) - reference);
-  }
-
-  /// The end of a row. A sink logit is one more key, without a value, that enters once, here.
-  static __device__ __forceinline__ row_result result_of(float maximum, float sum, float factor,
-                                                         float sink) {
-    const float own = __fmul_rn(maximum, factor);
-    const float top = sink * log2e > own ? sink * log2e : own;
-    const float reference = top == hidden ? 0.0f : top;
-    const float shrink = exp2_fast(own - reference);
-    const float total = fmaf(sum, shrink, exp2_fast(sink * log2e - reference));
-    return {total, shrink * (1.0f / total), total == 0 ? hidden : (reference + log2f(total)) * ln2};
-  }
 };
-
-/// The sink logit of a head; minus infinity for none.
-__device__ __forceinline__ float sink_of(const attention_params& p, int head) {
-  return p.sink_logits.data == nullptr ? -__builtin_huge_valf() : real_at(p.sink_logits, head);
-}
-
-/// Writes those of eight elements of an output row that exist.
-template <class T>
-__device__ __forceinline__ void write_chunk(const attention_params& p, T* row, int chunk,
-                                            const std::uint32_t (&pairs)[4]) {
-  T* const to = row + chunk * 8 * p.o_strides[3];
-  const int elements = elements_of_chunk(chunk, p.value_dim);
-  if (p.output_vectors && elements == 8) {
-    *reinterpret_cast<uint4*>(to) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
-    return;
-  }
-#pragma unroll
-  for (int e = 0; e < 8; ++e) {
-    if (e < elements) {
-      to[e * p.o_strides[3]].bits = static_cast<std::uint16_t>(pairs[e / 2] >> (16 * (e % 2)));
-    }
-  }
-}
 
 /// Zeroes the infinite and NaN elements of a tile. All `Threads` threads take part.
 template <class T, int W, int Keys, int Threads>

@@ -3,8 +3,7 @@
 
 #include <cstdint>
 
-#include "../walk.cuh"
-#include "warp_attention.cuh"
+#include "walk.cuh"
 
 SEQMIX_BEGIN_NAMESPACE
 

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "../common/tile.cuh"
+#include "score.cuh"
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+/// The score of a pair that a mask hides.
+inline constexpr float hidden_score = -__builtin_huge_valf();
+
+/// The exponent that weights are relative to; a row that has seen no score yet uses zero.
+__device__ __forceinline__ float reference_of(float maximum, float factor) {
+  return maximum == hidden_score ? 0.0f : __fmul_rn(maximum, factor);
+}
+
+/// What sums under an older, or a warp's own, maximum are multiplied by. Exactly one where the
+/// reference is that maximum's: the product must be rounded as in `reference_of`, not fused.
+__device__ __forceinline__ float shrink_of(float maximum, float factor, float reference) {
+  return exp2_fast(__fmul_rn(maximum, factor) - reference);
+}
+
+/// What a row's accumulated values are multiplied by, and its log-sum-exp. Without any weight the
+/// total is zero, and so is the row.
+struct row_result {
+  float total;
+  float multiplier;
+  float lse;
+
+  /// The end of a row. A sink logit is one more key, without a value, that enters once, here.
+  static __device__ __forceinline__ row_result of(float maximum, float sum, float factor,
+                                                  float sink) {
+    const float own = __fmul_rn(maximum, factor);
+    const float top = sink * log2e > own ? sink * log2e : own;
+    const float reference = top == hidden_score ? 0.0f : top;
+    const float shrink = exp2_fast(own - reference);
+    const float total = fmaf(sum, shrink, exp2_fast(sink * log2e - reference));
+    return {total, shrink * (1.0f / total),
+            total == 0 ? hidden_score : (reference + log2f(total)) * ln2};
+  }
+
+  __device__ __forceinline__ float operator()(float value) const {
+    return total == 0 ? 0.0f : value * multiplier;
+  }
+};
+
+/// The sink logit of a head; minus infinity for none.
+__device__ __forceinline__ float sink_of(const attention_params& p, int head) {
+  return p.sink_logits.data == nullptr ? hidden_score : real_at(p.sink_logits, head);
+}
+
+/// Writes those of eight elements of an output row that exist.
+template <class T>
+__device__ __forceinline__ void write_chunk(const attention_params& p, T* row, int chunk,
+                                            const std::uint32_t (&pairs)[4]) {
+  T* const to = row + chunk * 8 * p.o_strides[3];
+  // Not `elements == 8`: ptxas 13.0 makes that false where more than eight are left.
+  if (p.output_vectors && 8 * chunk + 8 <= p.value_dim) {
+    *reinterpret_cast<uint4*>(to) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+    return;
+  }
+  const int elements = elements_of_chunk(chunk, p.value_dim);
+#pragma unroll
+  for (int e = 0; e < 8; ++e) {
+    if (e < elements) {
+      to[e * p.o_strides[3]].bits = static_cast<std::uint16_t>(pairs[e / 2] >> (16 * (e % 2)));
+    }
+  }
+}
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE

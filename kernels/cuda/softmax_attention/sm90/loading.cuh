@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "../../common/tile.cuh"
+#include "../../common/tma.cuh"
+#include "../walk.cuh"
+#include "config.cuh"
+#include "schedule.cuh"
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+/// The tensors as the copy engine sees them.
+struct tensor_maps {
+  CUtensorMap q;
+  CUtensorMap k;
+  CUtensorMap v;
+};
+
+/// An item, where its sequence lies, and the tiles of keys that its rows see.
+template <int Keys>
+struct located_item {
+  work_item item;
+  sequence_place place;
+  sequence_mask mask;
+  tile_walk<Keys> walk;
+  int first_token;
+  int end_token;
+
+  /// The whole block of rows, before its keys are known.
+  __device__ __forceinline__ mask_block rows(const launch_shape& shape) const {
+    return {item.sequence,
+            item.head << shape.shift,
+            (item.head + 1) << shape.shift,
+            first_token,
+            end_token,
+            0,
+            0,
+            place.queries,
+            place.keys};
+  }
+  /// The first tile from `tile` on in which a row sees a key; at `walk.end` there is none.
+  template <class Score>
+  __device__ __forceinline__ walk_tile next(int tile, const Score& score,
+                                            const launch_shape& shape) const {
+    return next_tile(walk, tile, 1, score, rows(shape));
+  }
+};
+
+/// Item `item` of a launch; null when its sequence has no such rows, or is for the decode kernel.
+template <class Config>
+__device__ __forceinline__ bool find_rows(const attention_params& p, const launch_shape& shape,
+                                          const work_item& item, const sequence_place& place,
+                                          int& end_token) {
+  const int end_row = min(item.first_row + Config::block_rows, place.queries << shape.shift);
+  end_token = shape.token(end_row - 1) + 1;
+  return item.first_row<end_row&& static_cast<std::int64_t>(place.queries) * p.group> p.decode_rows;
+}
+
+/// The items on their way from the warp that finds them to all others, in shared memory.
+template <class Config>
+struct item_queue {
+  using located = located_item<Config::block_keys>;
+  hopper_layout<Config> at;
+  located* slots;  // the first row of the last one is -1
+  stage_cursor<Config::item_slots> cursor;
+
+  /// The whole warp: hands over an item. It stays where it is until all others have had it and
+  /// another one is pushed `item_slots` later.
+  __device__ __forceinline__ const located& push(const located& x) {
+    at.item_empty(cursor.stage).wait(cursor.parity ^ 1);
+    located& slot = slots[cursor.stage];
+    if (threadIdx.x % 32 == 0) {
+      slot = x;
+      at.item_full(cursor.stage).arrive();
+    }
+    __syncwarp();
+    cursor.advance();
+    return slot;
+  }
+  /// The same, that there is none any more.
+  __device__ __forceinline__ void push_end() {
+    at.item_empty(cursor.stage).wait(cursor.parity ^ 1);
+    if (threadIdx.x % 32 == 0) {
+      slots[cursor.stage].item.first_row = -1;
+      at.item_full(cursor.stage).arrive();
+    }
+  }
+  /// The next item; null at the end. It stays until `pop`.
+  __device__ __forceinline__ const located* front() const {
+    at.item_full(cursor.stage).wait(cursor.parity);
+    const located* x = slots + cursor.stage;
+    return x->item.first_row < 0 ? nullptr : x;
+  }
+  /// The whole warp.
+  __device__ __forceinline__ void pop() {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) {
+      at.item_empty(cursor.stage).arrive();
+    }
+    cursor.advance();
+  }
+};
+
+/// One warp: finds the items, and loads their queries and keys.
+template <class Config, class Schedule, class Score>
+__device__ __forceinline__ void load_queries_and_keys(const attention_params& p,
+                                                      const launch_shape& shape, const Score& score,
+                                                      Schedule schedule, const tensor_maps& maps,
+                                                      item_queue<Config> items) {
+  const hopper_layout<Config> at = items.at;
+  stage_cursor<Config::stages> k;
+  stage_cursor<Config::q_stages> q;
+#pragma unroll 1
+  while (true) {
+    const work_item item = schedule.next();
+    if (item.first_row < 0) {
+      items.push_end();
+      return;
+    }
+    const sequence_place place = place_of(p, item.sequence);
+    int end_token = 0;
+    if (!find_rows<Config>(p, shape, item, place, end_token)) {
+      continue;
+    }
+    const int first_token = shape.token(item.first_row);
+    const sequence_mask mask(p, place.queries, place.keys);
+    const auto& of =
+        items.push({item, place, mask, {mask, first_token, end_token - 1}, first_token, end_token});
+    int tile = of.next(0, score, shape).tile;
+    if (tile >= of.walk.end || threadIdx.x % 32 != 0) {
+      continue;
+    }
+    const int batch = static_cast<int>(of.place.batch);
+    const int kv_head = shape.head_of(of.item.head, 0) / p.group;
+#pragma unroll 1
+    for (int group = 0; group < Config::warpgroups; ++group) {
+      const shared_barrier full = at.q_full(group, q.stage);
+      at.q_empty(group, q.stage).wait(q.parity ^ 1);
+      full.arrive_and_expect(Config::q_bytes);
+#pragma unroll
+      for (int block = 0; block < Config::key_blocks; ++block) {
+        copy_box(at.q(group, q.stage) + block * Config::q_block_bytes, maps.q, full, 64 * block,
+                 of.item.head << shape.shift,
+                 static_cast<int>(of.place.q_begin) + shape.token(of.item.first_row + 64 * group),
+                 batch);
+      }
+    }
+    q.advance();
+#pragma unroll 1
+    for (; tile < of.walk.end; tile = of.next(tile + 1, score, shape).tile, k.advance()) {
+      at.k_empty(k.stage).wait(k.parity ^ 1);
+      at.k_full(k.stage).arrive_and_expect(Config::k_bytes);
+#pragma unroll
+      for (int block = 0; block < Config::key_blocks; ++block) {
+        copy_box(at.k(k.stage) + block * Config::kv_block_bytes, maps.k, at.k_full(k.stage),
+                 64 * block, kv_head,
+                 static_cast<int>(of.place.k_begin) + tile * Config::block_keys, batch);
+      }
+    }
+  }
+}
+
+/// Warps that look for infinite and NaN values.
+inline constexpr int checking_warps = 3;
+inline constexpr int checking_threads = 32 * checking_warps;
+
+/// Three warps: the first of them loads values. In tiles of which some row sees only a part, all of
+/// them look for infinities and NaNs, of which a weight of zero would make NaN. `thread` counts the
+/// threads of the three.
+template <class Config, class Score>
+__device__ __forceinline__ void load_values(const attention_params& p, const launch_shape& shape,
+                                            const Score& score, const tensor_maps& maps,
+                                            item_queue<Config> items, int thread) {
+  const hopper_layout<Config> at = items.at;
+  stage_cursor<Config::stages> v;
+#pragma unroll 1
+  while (const auto* of = items.front()) {
+#pragma unroll 1
+    for (walk_tile now = of->next(0, score, shape); now.tile < of->walk.end;
+         now = of->next(now.tile + 1, score, shape), v.advance()) {
+      if (thread == 0) {
+        at.v_empty(v.stage).wait(v.parity ^ 1);
+        at.v_full(v.stage).arrive_and_expect(Config::v_bytes);
+#pragma unroll
+        for (int block = 0; block < Config::value_blocks; ++block) {
+          copy_box(at.v(v.stage) + block * Config::kv_block_bytes, maps.v, at.v_full(v.stage),
+                   64 * block, shape.head_of(of->item.head, 0) / p.group,
+                   static_cast<int>(of->place.k_begin) + now.tile * Config::block_keys,
+                   static_cast<int>(of->place.batch));
+        }
+      }
+      __syncwarp();
+      if (!now.whole) {
+        // Nobody waits for the tile before it is on its way: the barrier's phase is this one.
+        named_sync(block_barriers::checking, checking_threads);
+        at.v_full(v.stage).wait(v.parity);
+        bool found = false;
+#pragma unroll 4
+        for (std::uint32_t chunk = static_cast<std::uint32_t>(thread); chunk < Config::v_bytes / 16;
+             chunk += checking_threads) {
+          found |=
+              any_nonfinite<typename Config::element>(load_shared_16(at.v(v.stage) + 16 * chunk));
+        }
+        found = __any_sync(0xffffffffu, found);
+        if (thread % 32 == 0) {
+          store_shared(at.v_nonfinite(v.stage) + 4 * static_cast<std::uint32_t>(thread / 32),
+                       found ? 1u : 0u);
+          at.v_checked(v.stage).arrive();
+        }
+      }
+    }
+    items.pop();
+  }
+}
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE

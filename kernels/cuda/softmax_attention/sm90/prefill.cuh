@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "../tile_scores.cuh"
+#include "loading.cuh"
+#include "warpgroup_attention.cuh"
+#include "writing.cuh"
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+/// The part of the kernel that computes: one warpgroup, of which `group` is the number.
+template <class Config, class Score>
+struct computing_warpgroup {
+  using T = typename Config::element;
+  using layout = hopper_layout<Config>;
+  static constexpr int tile_keys = Config::block_keys;
+
+  const attention_params& p;
+  const launch_shape& shape;
+  const Score& score;
+  layout at;
+  item_queue<Config> items;
+  // In shared memory: seldom needed, and too much for registers.
+  const located_item<tile_keys>* of;
+
+  warpgroup_attention<Config> w;
+  stage_cursor<Config::q_stages> q;
+  stage_cursor<Config::stages> k;
+  stage_cursor<Config::stages> v;
+  std::uint32_t checked = 0;  // for each stage the parity of its next check
+
+  // Derived anew wherever they are needed, so that they take no registers in the main loop.
+  static __device__ __forceinline__ int thread() {
+    return rederived(static_cast<int>(threadIdx.x));
+  }
+  static __device__ __forceinline__ int group() { return thread() / 128 - 1; }
+  static __device__ __forceinline__ int lane() { return thread() % 32; }
+  /// The first of this warp's rows among the block's.
+  static __device__ __forceinline__ int warp_row() { return (thread() - 128) / 32 * 16; }
+
+  /// The warpgroups' turns at the tensor cores.
+  __device__ __forceinline__ void await_turn() const {
+    if constexpr (Config::ordered) {
+      named_sync(block_barriers::turn + group(), 256);
+    }
+  }
+  __device__ __forceinline__ void end_turn() const {
+    if constexpr (Config::ordered) {
+      named_arrive(block_barriers::turn + (group() + 1) % Config::warpgroups, 256);
+    }
+  }
+  __device__ __forceinline__ void release(shared_barrier empty) const {
+    __syncwarp();
+    if (lane() == 0) {
+      empty.arrive();
+    }
+  }
+
+  /// The first of this thread's two rows.
+  __device__ __forceinline__ int lane_row() const {
+    return of->item.first_row + warp_row() + (lane() >> 2);
+  }
+  /// What rows make of their scores: those of thread and tile, as `tile_scores` wants them.
+  __device__ __forceinline__ auto scores_of_rows() const {
+    const auto* located = of;
+    const launch_shape* cut = &shape;
+    const int first_row = lane_row();
+    return tile_scores{p, score, of->mask, [located, cut, first_row](int, int h) {
+                         const int row = first_row + 8 * h;
+                         return score_row{located->item.sequence,
+                                          cut->head_of(located->item.head, row), cut->token(row),
+                                          located->place.queries, located->place.keys};
+                       }};
+  }
+  __device__ __forceinline__ walk_tile next(int tile) const { return of->next(tile, score, shape); }
+
+  /// Scores of a tile from the raw products on.
+  __device__ __forceinline__ void finish_scores(walk_tile now) {
+    const int first_key = now.tile * tile_keys;
+    if constexpr (!Score::plain) {
+      scores_of_rows().change(w, first_key, lane());
+    }
+    if (!now.whole) {
+      scores_of_rows().hide(w, first_key, lane());
+    }
+  }
+
+  /// The values of the tile before are about to be used, of which some row sees a part only:
+  /// infinities and NaNs among them go to the rows that see them, and are zero afterwards. All
+  /// computing warpgroups take part.
+  __device__ __forceinline__ void contain_nonfinite(walk_tile now) {
+    at.v_checked(v.stage).wait((checked >> v.stage) & 1);
+    checked ^= 1u << v.stage;
+    const uint4 found = load_shared_16(at.v_nonfinite(v.stage));
+    if ((found.x | found.y | found.z) == 0) {
+      return;
+    }
+    at.v_full(v.stage).wait(v.parity);
+    add_nonfinite(now.tile * tile_keys);
+    named_sync(block_barriers::computing, Config::computing_threads);
+    for (std::uint32_t chunk = threadIdx.x - 128; chunk < Config::v_bytes / 16;
+         chunk += Config::computing_threads) {
+      const std::uint32_t where = at.v(v.stage) + 16 * chunk;
+      const uint4 value = load_shared_16(where);
+      if (any_nonfinite<T>(value)) {
+        store_shared(where, make_uint4(finite_only<T>(value.x), finite_only<T>(value.y),
+                                       finite_only<T>(value.z), finite_only<T>(value.w)));
+      }
+    }
+    fence_async_proxy();
+    named_sync(block_barriers::computing, Config::computing_threads);
+  }
+
+  /// At weight one: any positive weight gives the same.
+  __device__ __forceinline__ void add_nonfinite(int first_key) {
+    using core = tensor_core<T>;
+    const auto scores = scores_of_rows();
+#pragma unroll 1
+    for (int key = 0; key < tile_keys; ++key) {
+      const bool seen[] = {scores.sees(0, 0, first_key + key), scores.sees(0, 1, first_key + key)};
+      const std::uint32_t row = at.v(v.stage) + key * 128 + 4 * (lane() & 3);
+#pragma unroll
+      for (int j = 0; j < Config::value_dim / 8; ++j) {
+        const std::uint32_t pair =
+            load_shared_4(row + j / 8 * Config::kv_block_bytes +
+                          static_cast<std::uint32_t>(((j % 8) ^ (key & 7)) << 4));
+#pragma unroll
+        for (int x = 0; x < 2; ++x) {
+          const std::uint32_t bits = (pair >> (16 * x)) & 0xffffu;
+          const float value = (bits & core::exponent) == core::exponent ? core::unpack(bits) : 0;
+          w.o[4 * j + x] += seen[0] ? value : 0;
+          w.o[4 * j + 2 + x] += seen[1] ? value : 0;
+        }
+      }
+    }
+  }
+
+  /// Multiplies this warpgroup's queries by 1, -1 or 0, exactly.
+  __device__ __forceinline__ void scale_queries() {
+    using core = tensor_core<T>;
+#pragma unroll 1
+    for (int i = static_cast<int>(threadIdx.x) % 128; i < Config::key_blocks * 64 * 32; i += 128) {
+      const std::uint32_t where = q_rows() + i / 2048 * Config::q_block_bytes + i % 2048 * 4;
+      const std::uint32_t pair = load_shared_4(where);
+      store_shared(where, core::pack(core::unpack(pair & 0xffffu) * p.query_factor,
+                                     core::unpack(pair >> 16) * p.query_factor));
+    }
+    fence_async_proxy();
+    sync_own();
+  }
+
+  __device__ __forceinline__ std::uint32_t q_rows() const { return at.q(group(), q.stage); }
+
+  /// All tiles of one item. The scores of a tile are begun before the values of the one before it:
+  /// its softmax runs under the latter.
+  __device__ __forceinline__ void walk_tiles(walk_tile now) {
+    const float factor = score_factor<Score>(p);
+    at.k_full(k.stage).wait(k.parity);
+    w.begin_scores(q_rows(), at.k(k.stage));
+    w.template await_scores<0>();
+    release(at.k_empty(k.stage));
+    k.advance();
+    finish_scores(now);
+    w.weigh(factor);
+    w.pack_weights();
+
+#pragma unroll 1
+    while (true) {
+      if (!now.whole) {
+        contain_nonfinite(now);
+      }
+      now = next(now.tile + 1);
+      if (now.tile >= of->walk.end) {
+        break;
+      }
+      await_turn();
+      at.k_full(k.stage).wait(k.parity);
+      w.begin_scores(q_rows(), at.k(k.stage));
+      at.v_full(v.stage).wait(v.parity);
+      w.begin_values(at.v(v.stage));
+      end_turn();
+      w.template await_scores<1>();
+      release(at.k_empty(k.stage));
+      k.advance();
+      finish_scores(now);
+      const float2 shrink = w.weigh(factor);
+      w.weights_before_values(at.v_nonfinite(0));
+      w.await_values();
+      release(at.v_empty(v.stage));
+      v.advance();
+      w.shrink_values(shrink);
+      w.pack_weights();
+    }
+    release(at.q_empty(group(), q.stage));
+    q.advance();
+
+    at.v_full(v.stage).wait(v.parity);
+    w.begin_values(at.v(v.stage));
+    w.await_values();
+    release(at.v_empty(v.stage));
+    v.advance();
+  }
+
+  __device__ __forceinline__ void finish() {
+    w.finish_sums();
+    const sequence_place place = of->place;
+    const int first_row = lane_row();
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int row = first_row + 8 * h;
+      const int token = shape.token(row);
+      const int head = shape.head_of(of->item.head, row);
+      const bool exists = token < place.queries;
+      const row_result result =
+          row_result::of(w.reference[h], w.sum[h], score_factor<Score>(p), sink_of(p, head));
+      if (p.lse != nullptr && (lane() & 3) == 0 && exists) {
+        write_lse(p, place, head, token, result.lse);
+      }
+      T* const out = static_cast<T*>(p.o) + place.batch * p.o_strides[0] +
+                     (place.q_begin + token) * p.o_strides[1] + head * p.o_strides[2];
+      write_row<Config>(p, exists ? out : nullptr, lane(), h, w.o, result);
+    }
+  }
+
+  __device__ __forceinline__ void run() {
+    if constexpr (Config::ordered) {
+      if (group() == Config::warpgroups - 1) {
+        end_turn();  // the first turn is the first one's
+      }
+    }
+#pragma unroll 1
+    while ((of = items.front()) != nullptr) {
+      w.clear();
+      const walk_tile first = next(0);
+      if (first.tile < of->walk.end) {
+        at.q_full(group(), q.stage).wait(q.parity);
+        if (p.query_factor != 1) {
+          scale_queries();
+        }
+        walk_tiles(first);
+      }
+      finish();
+      items.pop();
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void sync_own() const {
+    named_sync(block_barriers::own + group(), 128);
+  }
+};
+
+/// Softmax attention of many query rows on sm_90a. Blocks of threads stay for the whole launch. A
+/// file that is compiled for other architectures, too, has an empty kernel for those.
+template <class Config, class Score>
+__global__ void __launch_bounds__(Config::threads, 1)
+    hopper_prefill_kernel(const __grid_constant__ attention_params p,
+                          const __grid_constant__ launch_shape shape,
+                          const __grid_constant__ tensor_maps maps,
+                          const __grid_constant__ Score score) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  extern __shared__ unsigned char shared_memory[];
+  using located = located_item<Config::block_keys>;
+  __shared__ __align__(alignof(located)) unsigned char slots[Config::item_slots * sizeof(located)];
+  const auto at = hopper_layout<Config>::at(shared_address(shared_memory));
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread == 0) {
+    constexpr int warps = 4 * Config::warpgroups;
+    for (int tile = 0; tile < Config::warpgroups * Config::q_stages; ++tile) {
+      at.q_full(0, tile).init(1);
+      at.q_empty(0, tile).init(4);
+    }
+    for (int slot = 0; slot < Config::item_slots; ++slot) {
+      at.item_full(slot).init(1);
+      at.item_empty(slot).init(warps + checking_warps);
+    }
+    for (int stage = 0; stage < Config::stages; ++stage) {
+      at.k_full(stage).init(1);
+      at.v_full(stage).init(1);
+      at.k_empty(stage).init(warps);
+      at.v_empty(stage).init(warps);
+      at.v_checked(stage).init(checking_warps);
+    }
+    publish_barriers();
+  }
+  __syncthreads();
+
+  const item_queue<Config> items{at, reinterpret_cast<located*>(slots), {}};
+  if (thread < 128) {
+    give_registers<Config::loading_registers>();
+    if (thread >= 32) {
+      load_values<Config>(p, shape, score, maps, items, thread - 32);
+    } else if (p.packed || p.k_lengths.data != nullptr) {
+      load_queries_and_keys<Config>(p, shape, score, ranked_schedule<Config>{p, shape}, maps,
+                                    items);
+    } else {
+      load_queries_and_keys<Config>(p, shape, score, even_schedule<Config>{p, shape}, maps, items);
+    }
+  } else {
+    take_registers<Config::computing_registers>();
+    computing_warpgroup<Config, Score> compute{p, shape, score, at, items, nullptr};
+    compute.run();
+  }
+#endif
+}
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE
