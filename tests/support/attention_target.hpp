@@ -64,6 +64,9 @@ std::vector<T> sizes(std::initializer_list<T>, std::initializer_list<T> gpu) {
   return gpu;
 }
 
+/// A layout in which rows have the bits that they have in `kind`: dense, if that is one.
+inline layout alike(layout kind) { return same_bits_in_every_layout() ? layout::dense : kind; }
+
 template <std::size_t Rank>
 using resident = seqmix_test::resident<Rank>;
 using residence = device_residence;
@@ -99,6 +102,8 @@ template <class T>
 std::vector<T> sizes(std::initializer_list<T> cpu, std::initializer_list<T>) {
   return cpu;
 }
+
+inline layout alike(layout) { return layout::dense; }
 
 /// Tensors are at home already.
 template <std::size_t Rank>

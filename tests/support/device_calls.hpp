@@ -17,6 +17,15 @@ constexpr attention_types device_types_of() noexcept {
   return types;
 }
 
+/// Whether a row has the same bits in every layout. Not in prefill on sm_90, whose copy engine
+/// reads some layouts, for a kernel of its own.
+inline bool same_bits_in_every_layout() {
+  int major = 0;
+  cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0),
+             "cudaDeviceGetAttribute");
+  return major != 9;
+}
+
 /// An ordinary case of the kernels' smaller head dimension.
 template <class T>
 attention_case device_case(std::int64_t queries, std::int64_t keys, call_form form) {

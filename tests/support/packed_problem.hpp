@@ -21,14 +21,15 @@ void copy_rows(const tensor<Rank>& from, tensor<Rank>& to, std::int64_t from_bat
   }
 }
 
-/// Sequence `s` of `p` as a call of its own.
-inline attention_problem alone(const attention_problem& p, const sequence_place& s) {
+/// Sequence `s` of `p` as a call of its own, on tensors of this layout.
+inline attention_problem alone(const attention_problem& p, const sequence_place& s,
+                               layout kind = layout::dense) {
   attention_case c = p.c;
   c.B = 1;
   c.T = s.queries;
   c.S = s.keys;
   c.form = call_form::batched;
-  c.q = c.k = c.v = c.o = layout::dense;
+  c.q = c.k = c.v = c.o = kind;
   attention_problem one(c);
   copy_rows(p.q, one.q, s.batch, s.q_begin, 0, 0, s.queries);
   copy_rows(p.k, one.k, s.batch, s.k_begin, 0, 0, s.keys);
