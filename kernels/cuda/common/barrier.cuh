@@ -30,13 +30,14 @@ struct shared_barrier {
                  "r"(bytes)
                  : "memory");
   }
-  /// Waits for the end of the phase of this parity.
+  /// Waits for the end of the phase of this parity. The hint of how long an attempt may last keeps
+  /// warps that wait from taking turns of those that compute.
   __device__ __forceinline__ void wait(std::uint32_t parity) const {
     asm volatile(
         "{\n"
         ".reg .pred done;\n"
         "again:\n"
-        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1, 0x989680;\n"
         "@done bra ended;\n"
         "bra again;\n"
         "ended:\n"

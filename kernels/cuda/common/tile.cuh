@@ -54,6 +54,9 @@ __device__ __forceinline__ Word rederived(Word x) {
   return x;
 }
 
+/// A value that all lanes of the warp share, known to the compiler as such.
+__device__ __forceinline__ int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }
+
 /// Fills one chunk of a tile from the first `elements` of eight elements at `from`, 0 to 8 of them,
 /// and zeros. With `Vectors` the copy runs in the background; else any stride and alignment will
 /// do.
@@ -106,15 +109,21 @@ __device__ __forceinline__ void fill_tile(std::uint32_t tile, int thread,
   }
 }
 
-/// Whether any of the eight elements of a chunk is infinite or NaN.
+/// Not zero if any of the eight elements of a chunk is infinite or NaN: in those the exponent's
+/// bits are all ones, and one more carries into the bit above.
+template <class T>
+__device__ __forceinline__ std::uint32_t nonfinite_bits(uint4 chunk) {
+  constexpr std::uint32_t e = tensor_core<T>::exponent;
+  constexpr std::uint32_t both = e << 16 | e;
+  constexpr std::uint32_t one = (e & -e) << 16 | (e & -e);
+  return (((chunk.x & both) + one) | ((chunk.y & both) + one) | ((chunk.z & both) + one) |
+          ((chunk.w & both) + one)) &
+         0x80008000u;
+}
+
 template <class T>
 __device__ __forceinline__ bool any_nonfinite(uint4 chunk) {
-  constexpr std::uint32_t e = tensor_core<T>::exponent;
-  bool found = false;
-  for (const std::uint32_t pair : {chunk.x, chunk.y, chunk.z, chunk.w}) {
-    found |= (pair & e) == e || ((pair >> 16) & e) == e;
-  }
-  return found;
+  return nonfinite_bits<T>(chunk) != 0;
 }
 
 /// The pair with its infinite and NaN elements replaced by zero.

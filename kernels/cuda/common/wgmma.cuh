@@ -20,20 +20,21 @@ namespace cuda {
 /// 128 bytes apart, whose 16-byte chunks are exchanged by the row's last three bits, from an
 /// address that is a multiple of 1024 on. Wider ones are several such blocks.
 struct matrix_descriptor {
-  std::uint64_t bits;
+  std::uint32_t low;  // all that differs from matrix to matrix
+  std::uint32_t high;
 
   /// `block` is the distance in bytes of two blocks of 64 columns; it counts only where the
   /// product runs along the rows.
   static __device__ __forceinline__ matrix_descriptor of(std::uint32_t address,
                                                          std::uint32_t block = 16) {
-    constexpr std::uint64_t swizzle_128 = std::uint64_t{1} << 62;
-    constexpr std::uint64_t eight_rows = std::uint64_t{1024 >> 4} << 32;
-    return {swizzle_128 | eight_rows | std::uint64_t{(block >> 4) & 0x3fff} << 16 |
-            ((address >> 4) & 0x3fff)};
+    constexpr std::uint32_t swizzle_128 = std::uint32_t{1} << 30;
+    constexpr std::uint32_t eight_rows = 1024 >> 4;
+    return {((block >> 4) & 0x3fff) << 16 | ((address >> 4) & 0x3fff), swizzle_128 | eight_rows};
   }
   __device__ __forceinline__ matrix_descriptor operator+(std::uint32_t bytes) const {
-    return {bits + (bytes >> 4)};
+    return {low + (bytes >> 4), high};
   }
+  __device__ __forceinline__ std::uint64_t bits() const { return std::uint64_t{high} << 32 | low; }
 };
 
 /// Before a warpgroup's first product, and after its registers were written.
@@ -102,7 +103,7 @@ struct warpgroup_product;
                    "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" NAMES  \
                    "}, %" A ", %" B ", p, 1, 1, 0, 0;\n}\n"                                    \
                    : __VA_ARGS__                                                               \
-                   : "l"(a.bits), "l"(b.bits), "r"(add));                                      \
+                   : "l"(a.bits()), "l"(b.bits()), "r"(add));                                  \
     }                                                                                          \
     /* The left one from registers, the right one across its rows: a b. */                     \
     static __device__ __forceinline__ void left_in_registers(float (&c)[N / 2],                \
@@ -113,7 +114,7 @@ struct warpgroup_product;
                    "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" NAMES  \
                    "}, {%" A0 ", %" A1 ", %" A2 ", %" A3 "}, %" B_R ", p, 1, 1, 1;\n}\n"       \
                    : __VA_ARGS__                                                               \
-                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits), "r"(add));       \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits()), "r"(add));     \
     }                                                                                          \
   }
 

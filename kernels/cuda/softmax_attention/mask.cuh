@@ -105,6 +105,15 @@ struct tile_walk {
     return tile < whole_sinks || (tile >= whole_begin && tile < whole_end);
   }
 
+  /// Tiles from one that is seen up to here are seen, too, and as whole as it is.
+  SEQMIX_HOST_DEVICE constexpr int run_end(int tile) const noexcept {
+    int first = end;
+    for (const int change : {whole_sinks, sink_end, whole_begin, whole_end}) {
+      first = change > tile && change < first ? change : first;
+    }
+    return first;
+  }
+
  private:
   // All ends only move up from row to row: the first and the last row speak for all.
   SEQMIX_HOST_DEVICE constexpr tile_walk(row_keys top, row_keys bottom) noexcept

@@ -69,7 +69,7 @@ struct attention_params {
   bool causal;
   bool lse_double;
   bool vectors;         // q, k and v allow copies of 16 bytes
-  bool mapped;          // the copy engine of sm_90 can read them
+  bool mapped;          // the copy engine of sm_90 can read them, and o is in vectors
   bool output_vectors;  // so does o
 };
 

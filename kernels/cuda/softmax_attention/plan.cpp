@@ -77,7 +77,8 @@ const char* not_in_boxes(const softmax_attention_problem& p) noexcept {
                     {v.extents[0], v.extents[1], v.extents[2], v.extents[3]},
                     v.strides.data()});
   };
-  return !mapped(p.q) ? "q" : !mapped(p.k) ? "k" : !mapped(p.v) ? "v" : nullptr;
+  const bool written = rows_in_vectors(p.o) && p.value_dim() % 8 == 0;
+  return !mapped(p.q) ? "q" : !mapped(p.k) ? "k" : !mapped(p.v) ? "v" : !written ? "o" : nullptr;
 }
 
 attention_params params_of(const softmax_attention_problem& p,

@@ -29,7 +29,8 @@ struct attention_plan {
 /// The first of q, k and v whose rows cannot be copied in chunks of 16 bytes; null when all can.
 const char* not_in_vectors(const softmax_attention_problem& p) noexcept;
 
-/// The first of them that the copy engine of sm_90 cannot read; null when it reads all.
+/// The first of them that the copy engine of sm_90 cannot read, or o when it is not whole chunks of
+/// 16 bytes; null for none.
 const char* not_in_boxes(const softmax_attention_problem& p) noexcept;
 
 /// The launch parameters of a call whose tensors, offsets included, are on one device. Whether the

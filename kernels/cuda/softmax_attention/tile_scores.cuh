@@ -34,21 +34,21 @@ struct tile_scores {
   /// Hides what each row does not see of the tile.
   template <class Warp>
   __device__ __forceinline__ void hide(Warp& w, int first_key, int lane) const {
-    const int from = first_key + Warp::first_column(lane);
     for_rows<Warp>([&](int m, int h) {
       const score_row at = row_at(m, h);
-      const row_keys seen = mask.row(at.row).from(from);
-      w.for_row(m, h, [&](float& x, int column) { x = seen.contains(column) ? x : Warp::hidden; });
-      if constexpr (Score::masks) {
-        // The functor is compiled twice for a row, not once for each of its scores.
-        std::uint32_t shown = 0;
-#pragma unroll 1
-        for (int n = 0; n < Warp::keys / 8; ++n) {
-          shown |= (score.sees(at, from + 8 * n) ? 1u : 0u) << (2 * n);
-          shown |= (score.sees(at, from + 8 * n + 1) ? 2u : 0u) << (2 * n);
+#pragma unroll
+      for (int part = 0; part < Warp::keys; part += columns_in_word) {
+        const int from = first_key + part + Warp::first_column(lane);
+        const row_keys seen = mask.row(at.row).from(from);
+        std::uint32_t shown = (columns_before(seen.end) & ~columns_before(seen.begin)) |
+                              columns_before(seen.sink_end);
+        if constexpr (Score::masks) {
+          shown &= functor_shows(at, from, min(columns_in_word, Warp::keys - part));
         }
         w.for_row(m, h, [&](float& x, int column) {
-          x = (shown >> (column / 8 * 2 + column % 8) & 1) != 0 ? x : Warp::hidden;
+          if (column / columns_in_word == part / columns_in_word) {
+            x = (shown >> bit_of(column % columns_in_word) & 1) != 0 ? x : Warp::hidden;
+          }
         });
       }
     });
@@ -65,6 +65,29 @@ struct tile_scores {
   }
 
  private:
+  // A thread's columns of a row, 0, 1, 8, 9, 16, ... from its first one on, as bits of a word.
+  static constexpr int columns_in_word = 128;
+  static __device__ __forceinline__ constexpr int bit_of(int column) {
+    return column / 8 * 2 + column % 8;
+  }
+  /// The bits of the columns before this one.
+  static __device__ __forceinline__ std::uint32_t columns_before(int column) {
+    const int bits = column <= 0 ? 0 : column / 8 * 2 + min(column % 8, 2);
+    return __funnelshift_lc(0, 1, static_cast<std::uint32_t>(min(bits, 32))) - 1;
+  }
+
+  /// The functor is compiled twice for a row, not once for each of its scores.
+  __device__ __forceinline__ std::uint32_t functor_shows(const score_row& at, int from,
+                                                         int columns) const {
+    std::uint32_t shown = 0;
+#pragma unroll 1
+    for (int column = 0; column < columns; column += 8) {
+      shown |= (score.sees(at, from + column) ? 1u : 0u) << bit_of(column);
+      shown |= (score.sees(at, from + column + 1) ? 2u : 0u) << bit_of(column);
+    }
+    return shown;
+  }
+
   template <class Warp, class F>
   static __device__ __forceinline__ void for_rows(F&& f) {
 #pragma unroll

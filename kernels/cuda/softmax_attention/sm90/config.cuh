@@ -41,7 +41,7 @@ struct hopper_config {
   static constexpr std::uint32_t k_bytes = key_blocks * kv_block_bytes;
   static constexpr std::uint32_t v_bytes = value_blocks * kv_block_bytes;
   static constexpr std::uint32_t barrier_bytes = 512;
-  static constexpr int item_slots = 2;
+  static constexpr int item_slots = 3;
   // The tiles have to start on multiples of 1024 bytes; beside all this lie the items.
   static constexpr std::uint32_t most_bytes = 227 * 1024 - 512;
   static constexpr std::uint32_t other_bytes = 1024 + Stages * (k_bytes + v_bytes) + barrier_bytes;

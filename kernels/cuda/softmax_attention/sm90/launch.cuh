@@ -16,7 +16,8 @@ namespace cuda {
 /// Groups of query heads lie side by side where that is a shift. Items of one length come in
 /// sections of so many heads that every block of threads gets as much of a section as the others in
 /// two turns, and that the L2 holds their keys and values: unless sequences are so long that all
-/// blocks of threads walk over the same keys at the same time anyway.
+/// blocks of threads walk over the same keys at the same time anyway. Where all rows see as many
+/// keys, head follows head.
 inline launch_shape shape_of(const attention_params& p, int block_rows, int processors) {
   constexpr std::int64_t l2_bytes = 24 << 20;
   constexpr std::int32_t most_packed = 64;
@@ -32,7 +33,8 @@ inline launch_shape shape_of(const attention_params& p, int block_rows, int proc
   const std::int64_t even = turns / std::gcd(turns, row_blocks);
   const std::int64_t head_bytes =
       std::max<std::int64_t>(1, p.max_k * (p.key_dim + p.value_dim) * 2 * shape.heads / p.kv_heads);
-  const std::int64_t section = std::max<std::int64_t>(1, l2_bytes / head_bytes / even) * even;
+  const std::int64_t section =
+      rows_differ(p) ? std::max<std::int64_t>(1, l2_bytes / head_bytes / even) * even : 1;
   shape.items = static_cast<std::int32_t>(streams * row_blocks);
   shape.row_blocks = static_cast<std::int32_t>(row_blocks);
   shape.section = static_cast<std::int32_t>(std::min(section, streams));

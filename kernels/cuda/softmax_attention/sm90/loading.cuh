@@ -18,6 +18,16 @@ struct tensor_maps {
   CUtensorMap v;
 };
 
+/// A tile, and up to which tile those that follow are seen and as whole as it is.
+struct tile_run {
+  static constexpr int none = 0x7fffffff;
+  int tile;  ///< `none`: there is none
+  int end;
+  bool whole;
+
+  __device__ __forceinline__ bool given() const { return tile != none; }
+};
+
 /// An item, where its sequence lies, and the tiles of keys that its rows see.
 template <int Keys>
 struct located_item {
@@ -40,11 +50,29 @@ struct located_item {
             place.queries,
             place.keys};
   }
-  /// The first tile from `tile` on in which a row sees a key; at `walk.end` there is none.
+  /// The first tile from `tile` on in which a row sees a key, and those that follow it.
   template <class Score>
-  __device__ __forceinline__ walk_tile next(int tile, const Score& score,
-                                            const launch_shape& shape) const {
-    return next_tile(walk, tile, 1, score, rows(shape));
+  __device__ __forceinline__ tile_run run_from(int tile, const Score& score,
+                                               const launch_shape& shape) const {
+    const walk_tile found = next_tile(walk, tile, 1, score, rows(shape));
+    if (found.tile >= walk.end) {
+      return {tile_run::none, 0, false};
+    }
+    return {found.tile, Score::masks ? found.tile + 1 : walk.run_end(found.tile), found.whole};
+  }
+  /// Every item has a tile, be it one of which its rows see nothing.
+  template <class Score>
+  __device__ __forceinline__ tile_run first_run(const Score& score,
+                                                const launch_shape& shape) const {
+    const tile_run found = run_from(0, score, shape);
+    return found.given() ? found : tile_run{0, 1, false};
+  }
+  template <class Score>
+  __device__ __forceinline__ void advance(tile_run& now, const Score& score,
+                                          const launch_shape& shape) const {
+    if (++now.tile >= now.end) {
+      now = run_from(now.tile, score, shape);
+    }
   }
 };
 
@@ -87,21 +115,57 @@ struct item_queue {
       at.item_full(cursor.stage).arrive();
     }
   }
-  /// The next item; null at the end. It stays until `pop`.
-  __device__ __forceinline__ const located* front() const {
+  /// The next item; null at the end. It stays until it is released.
+  __device__ __forceinline__ const located* pop() {
     at.item_full(cursor.stage).wait(cursor.parity);
     const located* x = slots + cursor.stage;
-    return x->item.first_row < 0 ? nullptr : x;
+    cursor.advance();
+    return uniform(x->item.first_row) < 0 ? nullptr : x;
   }
   /// The whole warp.
-  __device__ __forceinline__ void pop() {
+  __device__ __forceinline__ void release(const located* x) const {
     __syncwarp();
     if (threadIdx.x % 32 == 0) {
-      at.item_empty(cursor.stage).arrive();
+      at.item_empty(static_cast<int>(x - slots)).arrive();
     }
-    cursor.advance();
   }
 };
+
+/// One thread: loads the queries and keys of an item.
+template <class Config, class Score>
+__device__ __forceinline__ void load_item(const launch_shape& shape, const Score& score,
+                                          const tensor_maps& maps, const hopper_layout<Config>& at,
+                                          const located_item<Config::block_keys>& of, int kv_head,
+                                          stage_cursor<Config::q_stages>& q,
+                                          stage_cursor<Config::stages>& k) {
+  const int batch = static_cast<int>(of.place.batch);
+#pragma unroll 1
+  for (int group = 0; group < Config::warpgroups; ++group) {
+    const shared_barrier full = at.q_full(group, q.stage);
+    at.q_empty(group, q.stage).wait(q.parity ^ 1);
+    full.arrive_and_expect(Config::q_bytes);
+#pragma unroll
+    for (int block = 0; block < Config::key_blocks; ++block) {
+      copy_box(at.q(group, q.stage) + block * Config::q_block_bytes, maps.q, full, 64 * block,
+               of.item.head << shape.shift,
+               static_cast<int>(of.place.q_begin) + shape.token(of.item.first_row + 64 * group),
+               batch);
+    }
+  }
+  q.advance();
+#pragma unroll 1
+  for (tile_run now = of.first_run(score, shape); now.given();
+       of.advance(now, score, shape), k.advance()) {
+    at.k_empty(k.stage).wait(k.parity ^ 1);
+    at.k_full(k.stage).arrive_and_expect(Config::k_bytes);
+#pragma unroll
+    for (int block = 0; block < Config::key_blocks; ++block) {
+      copy_box(at.k(k.stage) + block * Config::kv_block_bytes, maps.k, at.k_full(k.stage),
+               64 * block, kv_head,
+               static_cast<int>(of.place.k_begin) + now.tile * Config::block_keys, batch);
+    }
+  }
+}
 
 /// One warp: finds the items, and loads their queries and keys.
 template <class Config, class Schedule, class Score>
@@ -128,37 +192,11 @@ __device__ __forceinline__ void load_queries_and_keys(const attention_params& p,
     const sequence_mask mask(p, place.queries, place.keys);
     const auto& of =
         items.push({item, place, mask, {mask, first_token, end_token - 1}, first_token, end_token});
-    int tile = of.next(0, score, shape).tile;
-    if (tile >= of.walk.end || threadIdx.x % 32 != 0) {
-      continue;
+    if (threadIdx.x % 32 == 0) {
+      load_item<Config>(shape, score, maps, at, of, shape.head_of(of.item.head, 0) / p.group, q, k);
     }
-    const int batch = static_cast<int>(of.place.batch);
-    const int kv_head = shape.head_of(of.item.head, 0) / p.group;
-#pragma unroll 1
-    for (int group = 0; group < Config::warpgroups; ++group) {
-      const shared_barrier full = at.q_full(group, q.stage);
-      at.q_empty(group, q.stage).wait(q.parity ^ 1);
-      full.arrive_and_expect(Config::q_bytes);
-#pragma unroll
-      for (int block = 0; block < Config::key_blocks; ++block) {
-        copy_box(at.q(group, q.stage) + block * Config::q_block_bytes, maps.q, full, 64 * block,
-                 of.item.head << shape.shift,
-                 static_cast<int>(of.place.q_begin) + shape.token(of.item.first_row + 64 * group),
-                 batch);
-      }
-    }
-    q.advance();
-#pragma unroll 1
-    for (; tile < of.walk.end; tile = of.next(tile + 1, score, shape).tile, k.advance()) {
-      at.k_empty(k.stage).wait(k.parity ^ 1);
-      at.k_full(k.stage).arrive_and_expect(Config::k_bytes);
-#pragma unroll
-      for (int block = 0; block < Config::key_blocks; ++block) {
-        copy_box(at.k(k.stage) + block * Config::kv_block_bytes, maps.k, at.k_full(k.stage),
-                 64 * block, kv_head,
-                 static_cast<int>(of.place.k_begin) + tile * Config::block_keys, batch);
-      }
-    }
+    // Nobody waits for the next slot while lane 0 still loads: it would have to take turns with it.
+    __syncwarp();
   }
 }
 
@@ -176,10 +214,10 @@ __device__ __forceinline__ void load_values(const attention_params& p, const lau
   const hopper_layout<Config> at = items.at;
   stage_cursor<Config::stages> v;
 #pragma unroll 1
-  while (const auto* of = items.front()) {
+  while (const auto* of = items.pop()) {
 #pragma unroll 1
-    for (walk_tile now = of->next(0, score, shape); now.tile < of->walk.end;
-         now = of->next(now.tile + 1, score, shape), v.advance()) {
+    for (tile_run now = of->first_run(score, shape); now.given();
+         of->advance(now, score, shape), v.advance()) {
       if (thread == 0) {
         at.v_empty(v.stage).wait(v.parity ^ 1);
         at.v_full(v.stage).arrive_and_expect(Config::v_bytes);
@@ -196,22 +234,22 @@ __device__ __forceinline__ void load_values(const attention_params& p, const lau
         // Nobody waits for the tile before it is on its way: the barrier's phase is this one.
         named_sync(block_barriers::checking, checking_threads);
         at.v_full(v.stage).wait(v.parity);
-        bool found = false;
+        std::uint32_t found = 0;
 #pragma unroll 4
         for (std::uint32_t chunk = static_cast<std::uint32_t>(thread); chunk < Config::v_bytes / 16;
              chunk += checking_threads) {
           found |=
-              any_nonfinite<typename Config::element>(load_shared_16(at.v(v.stage) + 16 * chunk));
+              nonfinite_bits<typename Config::element>(load_shared_16(at.v(v.stage) + 16 * chunk));
         }
-        found = __any_sync(0xffffffffu, found);
+        found = __reduce_or_sync(0xffffffffu, found);
         if (thread % 32 == 0) {
           store_shared(at.v_nonfinite(v.stage) + 4 * static_cast<std::uint32_t>(thread / 32),
-                       found ? 1u : 0u);
+                       found);
           at.v_checked(v.stage).arrive();
         }
       }
     }
-    items.pop();
+    items.release(of);
   }
 }
 

@@ -21,9 +21,13 @@ struct computing_warpgroup {
   const launch_shape& shape;
   const Score& score;
   layout at;
+  int number;  // of the warpgroup, uniform
   item_queue<Config> items;
   // In shared memory: seldom needed, and too much for registers.
   const located_item<tile_keys>* of;
+  const located_item<tile_keys>* next;  // the item after that
+  tile_run first;                       // and its first tiles
+  int own_end;  // its first tile of which this warpgroup's rows see nothing any more
 
   warpgroup_attention<Config> w;
   stage_cursor<Config::q_stages> q;
@@ -35,7 +39,6 @@ struct computing_warpgroup {
   static __device__ __forceinline__ int thread() {
     return rederived(static_cast<int>(threadIdx.x));
   }
-  static __device__ __forceinline__ int group() { return thread() / 128 - 1; }
   static __device__ __forceinline__ int lane() { return thread() % 32; }
   /// The first of this warp's rows among the block's.
   static __device__ __forceinline__ int warp_row() { return (thread() - 128) / 32 * 16; }
@@ -43,12 +46,12 @@ struct computing_warpgroup {
   /// The warpgroups' turns at the tensor cores.
   __device__ __forceinline__ void await_turn() const {
     if constexpr (Config::ordered) {
-      named_sync(block_barriers::turn + group(), 256);
+      named_sync(block_barriers::turn + number, 256);
     }
   }
   __device__ __forceinline__ void end_turn() const {
     if constexpr (Config::ordered) {
-      named_arrive(block_barriers::turn + (group() + 1) % Config::warpgroups, 256);
+      named_arrive(block_barriers::turn + (number + 1) % Config::warpgroups, 256);
     }
   }
   __device__ __forceinline__ void release(shared_barrier empty) const {
@@ -74,10 +77,17 @@ struct computing_warpgroup {
                                           located->place.queries, located->place.keys};
                        }};
   }
-  __device__ __forceinline__ walk_tile next(int tile) const { return of->next(tile, score, shape); }
+  static __device__ __forceinline__ tile_run uniform_run(tile_run x) {
+    return {uniform(x.tile), uniform(x.end), uniform(x.whole) != 0};
+  }
+  __device__ __forceinline__ void advance(tile_run& now) const {
+    if (++now.tile >= now.end) {
+      now = uniform_run(of->run_from(now.tile, score, shape));
+    }
+  }
 
   /// Scores of a tile from the raw products on.
-  __device__ __forceinline__ void finish_scores(walk_tile now) {
+  __device__ __forceinline__ void finish_scores(tile_run now) {
     const int first_key = now.tile * tile_keys;
     if constexpr (!Score::plain) {
       scores_of_rows().change(w, first_key, lane());
@@ -90,7 +100,7 @@ struct computing_warpgroup {
   /// The values of the tile before are about to be used, of which some row sees a part only:
   /// infinities and NaNs among them go to the rows that see them, and are zero afterwards. All
   /// computing warpgroups take part.
-  __device__ __forceinline__ void contain_nonfinite(walk_tile now) {
+  __device__ __forceinline__ void contain_nonfinite(tile_run now) {
     at.v_checked(v.stage).wait((checked >> v.stage) & 1);
     checked ^= 1u << v.stage;
     const uint4 found = load_shared_16(at.v_nonfinite(v.stage));
@@ -151,14 +161,33 @@ struct computing_warpgroup {
     sync_own();
   }
 
-  __device__ __forceinline__ std::uint32_t q_rows() const { return at.q(group(), q.stage); }
+  __device__ __forceinline__ std::uint32_t q_rows() const { return at.q(number, q.stage); }
 
-  /// All tiles of one item. The scores of a tile are begun before the values of the one before it:
-  /// its softmax runs under the latter.
-  __device__ __forceinline__ void walk_tiles(walk_tile now) {
-    const float factor = score_factor<Score>(p);
-    at.k_full(k.stage).wait(k.parity);
+  /// Finds the next item and begins its first scores. At the end, too, scores are begun, of what
+  /// lies there, and never used: on a path without them ptxas would have every product wait for the
+  /// one before.
+  __device__ __forceinline__ void begin_item() {
+    next = items.pop();
+    if (next != nullptr) {
+      first = uniform_run(next->first_run(score, shape));
+      const int row = next->item.first_row + 64 * number;
+      const int end =
+          shape.token(row) < next->place.queries ? next->mask.row(shape.token(row + 63)).end : 0;
+      own_end = max(first.tile + 1, uniform((end + tile_keys - 1) / tile_keys));
+      at.q_full(number, q.stage).wait(q.parity);
+      if (p.query_factor != 1) {
+        scale_queries();
+      }
+      at.k_full(k.stage).wait(k.parity);
+    }
     w.begin_scores(q_rows(), at.k(k.stage));
+  }
+
+  /// All tiles of the item whose first scores are under way. The scores of a tile are begun before
+  /// the values of the one before it: its softmax runs under the latter. The last values, too, are
+  /// under way in the end. Returns the tiles that are left, for other warpgroups.
+  __device__ __forceinline__ tile_run walk_tiles(tile_run now) {
+    const float factor = score_factor<Score>(p);
     w.template await_scores<0>();
     release(at.k_empty(k.stage));
     k.advance();
@@ -171,8 +200,8 @@ struct computing_warpgroup {
       if (!now.whole) {
         contain_nonfinite(now);
       }
-      now = next(now.tile + 1);
-      if (now.tile >= of->walk.end) {
+      advance(now);
+      if (now.tile >= own_end) {
         break;
       }
       await_turn();
@@ -187,23 +216,40 @@ struct computing_warpgroup {
       finish_scores(now);
       const float2 shrink = w.weigh(factor);
       w.weights_before_values(at.v_nonfinite(0));
-      w.await_values();
-      release(at.v_empty(v.stage));
-      v.advance();
+      w.template await_values<0>();
+      release_values();
       w.shrink_values(shrink);
       w.pack_weights();
     }
-    release(at.q_empty(group(), q.stage));
+    release(at.q_empty(number, q.stage));
     q.advance();
-
     at.v_full(v.stage).wait(v.parity);
     w.begin_values(at.v(v.stage));
-    w.await_values();
+    return now;
+  }
+
+  /// Takes part in what all do with tiles that only other warpgroups need.
+  __device__ __forceinline__ void pass_tiles(tile_run now) {
+#pragma unroll 1
+    for (; now.given(); advance(now)) {
+      await_turn();
+      end_turn();
+      at.k_full(k.stage).wait(k.parity);
+      release(at.k_empty(k.stage));
+      k.advance();
+      if (!now.whole) {
+        contain_nonfinite(now);
+      }
+      at.v_full(v.stage).wait(v.parity);
+      release_values();
+    }
+  }
+  __device__ __forceinline__ void release_values() {
     release(at.v_empty(v.stage));
     v.advance();
   }
 
-  __device__ __forceinline__ void finish() {
+  __device__ __forceinline__ void write_item() {
     w.finish_sums();
     const sequence_place place = of->place;
     const int first_row = lane_row();
@@ -226,29 +272,36 @@ struct computing_warpgroup {
 
   __device__ __forceinline__ void run() {
     if constexpr (Config::ordered) {
-      if (group() == Config::warpgroups - 1) {
+      if (number == Config::warpgroups - 1) {
         end_turn();  // the first turn is the first one's
       }
     }
+    begin_item();
 #pragma unroll 1
-    while ((of = items.front()) != nullptr) {
+    while (next != nullptr) {
+      of = next;
       w.clear();
-      const walk_tile first = next(0);
-      if (first.tile < of->walk.end) {
-        at.q_full(group(), q.stage).wait(q.parity);
-        if (p.query_factor != 1) {
-          scale_queries();
-        }
-        walk_tiles(first);
+      const tile_run left = walk_tiles(first);
+      if (left.given()) {
+        w.template await_values<0>();
+        release_values();
+        pass_tiles(left);
       }
-      finish();
-      items.pop();
+      // The first scores of the next item run while this one's results are written.
+      begin_item();
+      w.template await_values<1>();
+      if (!left.given()) {
+        release_values();
+      }
+      write_item();
+      items.release(of);
     }
+    products_wait<0>();
   }
 
  private:
   __device__ __forceinline__ void sync_own() const {
-    named_sync(block_barriers::own + group(), 128);
+    named_sync(block_barriers::own + number, 128);
   }
 };
 
@@ -300,7 +353,8 @@ __global__ void __launch_bounds__(Config::threads, 1)
     }
   } else {
     take_registers<Config::computing_registers>();
-    computing_warpgroup<Config, Score> compute{p, shape, score, at, items, nullptr};
+    computing_warpgroup<Config, Score> compute{p,    shape, score, at, uniform(thread / 128 - 1),
+                                               items};
     compute.run();
   }
 #endif

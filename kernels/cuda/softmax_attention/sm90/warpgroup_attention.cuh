@@ -44,7 +44,6 @@ struct warpgroup_attention {
 
   /// Begins s = q k^T. `q` is the first of the warpgroup's rows.
   __device__ __forceinline__ void begin_scores(std::uint32_t q, std::uint32_t k) {
-    q = rederived(q);  // descriptors in registers through the main loop would be too many
     pin_registers(s);
     products_begin();
 #pragma unroll
@@ -85,8 +84,9 @@ struct warpgroup_attention {
         "r"(shared)
         : "memory");
   }
+  template <int Pending>
   __device__ __forceinline__ void await_values() {
-    products_wait<0>();
+    products_wait<Pending>();
     pin_registers(o);
   }
 

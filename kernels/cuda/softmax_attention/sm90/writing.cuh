@@ -7,40 +7,30 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
-/// Transposes the 4 x 4 words that the four lanes of a row hold: lane t gets word t of each lane.
-__device__ __forceinline__ void transpose_quad(std::uint32_t (&word)[4], int lane) {
-#pragma unroll
-  for (int distance = 2; distance >= 1; distance /= 2) {
-    const bool upper = (lane & distance) != 0;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if ((i & distance) == 0) {
-        const std::uint32_t mine = upper ? word[i] : word[i + distance];
-        const std::uint32_t theirs = __shfl_xor_sync(0xffffffffu, mine, distance);
-        (upper ? word[i] : word[i + distance]) = theirs;
-      }
-    }
-  }
-}
-
 /// Writes row g + 8 h of a warp's 16, which the four lanes hold; null when it does not exist. The
 /// accumulated values become `result`'s. The whole warp takes part.
+///
+/// Of two chunks of 16 bytes each lane has a word of both. Neighbours exchange one, so that each
+/// has two words side by side, and the four write 32 bytes at once.
 template <class Config>
 __device__ __forceinline__ void write_row(const attention_params& p, typename Config::element* row,
                                           int lane, int h, const float (&o)[Config::value_dim / 2],
                                           const row_result& result) {
+  const bool upper = (lane & 1) != 0;
+  const int first = upper ? 1 : 0;  // of the two chunks the one that is this lane's
+  uint2* const to = reinterpret_cast<uint2*>(row) + 2 * first + (lane >> 1 & 1);
+  const int chunks = row != nullptr ? p.value_dim / 8 - first : 0;
 #pragma unroll
-  for (int j = 0; j < Config::value_dim / 8; j += 4) {
-    std::uint32_t pairs[4];
+  for (int j = 0; j < Config::value_dim / 8; j += 2) {
+    std::uint32_t pairs[2];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 2; ++i) {
       pairs[i] = tensor_core<typename Config::element>::pack(result(o[4 * (j + i) + 2 * h]),
                                                              result(o[4 * (j + i) + 2 * h + 1]));
     }
-    transpose_quad(pairs, lane);
-    const int chunk = j + (lane & 3);
-    if (row != nullptr && 8 * chunk < p.value_dim) {
-      write_chunk(p, row, chunk, pairs);
+    const std::uint32_t theirs = __shfl_xor_sync(0xffffffffu, upper ? pairs[0] : pairs[1], 1);
+    if (j < chunks) {
+      to[2 * j] = upper ? make_uint2(theirs, pairs[1]) : make_uint2(pairs[0], theirs);
     }
   }
 }
