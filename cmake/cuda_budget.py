@@ -21,9 +21,9 @@ TABLE = ROOT / "kernels/cuda/instantiations.txt"
 TYPES = {"4bf16": "bf16", "3f16": "f16"}
 # A kernel's entry, its configuration's first template arguments and its score policy inside, as the
 # compiler mangles them: family, element type, width and whether it loads vectors, or, of those that
-# are in one family only, element type and widths of keys and of values.
+# are in one family only, element type, widths of keys and of values, warpgroups, keys of a tile.
 NAME = re.compile(r"Compiling entry function '_ZN6seqmix4v0_14cuda\d+([a-z_]+)_kernelI.*?_configI"
-                  r"(?:NS1_\d+([a-z]+)E)?NS0_(\d[a-z]+\d+)ELi(\d+)E(?:Lb([01])E|Li(\d+)E).*?"
+                  r"(?:NS1_\d+([a-z]+)E)?NS0_(\d[a-z]+\d+)ELi(\d+)E(?:Lb([01])E|Li(\d+)ELi\d+ELi(\d+)E).*?"
                   r"NS1_\d+([a-z]+)_scoreE.*' for 'sm_(\w+)'")
 SPILL = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 REGISTERS = re.compile(r"Used (\d+) registers")
@@ -45,12 +45,13 @@ def parse(log):
     found, current, spill = {}, None, None
     for line in log.splitlines():
         if match := NAME.search(line):
-            kernel, family, element, width, vectors, values, score, arch = match.groups()
+            kernel, family, element, width, vectors, values, keys, score, arch = match.groups()
             if values is None:
                 layout = "vectors" if vectors == "1" else "any"
             else:
                 family, kernel = kernel.split("_")
-                width, layout = width if values == width else f"{width}/{values}", "boxes"
+                width = width if values == width else f"{width}/{values}"
+                layout = f"boxes:{keys}"
             current = (family, kernel, TYPES.get(element, element), width, layout, score), arch
         elif "Compiling entry function" in line:
             sys.exit(f"a kernel whose name is not understood: {line}")

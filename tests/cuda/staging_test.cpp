@@ -32,7 +32,8 @@ void check_staged(const attention_case& c) {
   p.clear_outputs();
   calls_for<T>().run(p, on_cuda);
   const output_bits expected = bits_of(p);
-  const bool dense = c.q == layout::dense && c.k == layout::dense && c.v == layout::dense;
+  const bool dense =
+      c.q == layout::dense && c.k == layout::dense && c.v == layout::dense && c.o == layout::dense;
   CHECK((expected == on_device || !(dense || same_bits_in_every_layout())));
   CHECK(verify(p, reference) == "");
 

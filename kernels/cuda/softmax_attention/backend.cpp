@@ -112,7 +112,7 @@ text staging_problem(const softmax_attention_problem& p, const context& ctx) {
 }
 
 /// How a call on a device is computed, and for kernels that load element by element the tensor that
-/// the faster ones cannot read.
+/// is in the way of the faster ones.
 dispatch::fixed_text<64> algorithm_of(const softmax_attention_problem& p,
                                       const attention_plan& plan, bool boxes) {
   constexpr const char* slow = " element by element";

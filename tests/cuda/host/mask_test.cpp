@@ -110,13 +110,14 @@ TEST_CASE("rows of the longest sequences see the same keys", "[cuda][host]") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("a walk meets every tile with a visible pair once, and knows the whole ones",
+TEST_CASE("a walk meets every tile with a visible pair once, and knows the whole ones and runs",
           "[cuda][host]") {
   constexpr int tile_keys = 4;
   std::int64_t missed = 0;      // seen tiles that the walk leaves out
   std::int64_t disordered = 0;  // tiles out of order, or met by the wrong one of several walkers
   std::int64_t not_whole = 0;   // tiles said to be whole in which a pair is hidden
   std::int64_t empty = 0;       // tiles walked over in vain
+  std::int64_t broken = 0;      // tiles of a run that are left out, or not as whole as its first
   std::int64_t whole = 0;
   std::int64_t walked = 0;
   for (const mask_case& c : cases()) {
@@ -134,6 +135,13 @@ TEST_CASE("a walk meets every tile with a visible pair once, and knows the whole
               }
             }
           };
+          for (int tile = walk.from(0, 1); tile < walk.end; tile = walk.from(tile + 1, 1)) {
+            broken += walk.run_end(tile) <= tile || walk.run_end(tile) > walk.end ? 1 : 0;
+            for (int other = tile; other < walk.run_end(tile); ++other) {
+              broken +=
+                  walk.from(other, 1) != other || walk.whole(other) != walk.whole(tile) ? 1 : 0;
+            }
+          }
           for (const int step : {1, 2, 4}) {
             std::vector<char> met(static_cast<std::size_t>(keys / tile_keys + 2), 0);
             for (int start = 0; start < step; ++start) {
@@ -167,6 +175,7 @@ TEST_CASE("a walk meets every tile with a visible pair once, and knows the whole
   CHECK(missed == 0);
   CHECK(disordered == 0);
   CHECK(not_whole == 0);
+  CHECK(broken == 0);
   CHECK(whole > walked / 10);
   CHECK(empty < walked / 100);
 }
