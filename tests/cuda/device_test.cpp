@@ -44,8 +44,9 @@ TEST_CASE("explain names the GPU that runs a call on device tensors", "[device]"
 }
 
 TEST_CASE("explain names how tensors are read, and the one in the way", "[device]") {
-  const auto algorithm_of = [](std::int64_t T, layout k, layout v) {
-    attention_case c = device_case<bf16>(T, 300, call_form::batched);
+  const auto algorithm_of = [](std::int64_t T, layout k, layout v,
+                               call_form form = call_form::batched) {
+    attention_case c = device_case<bf16>(T, 300, form);
     c.k = k;
     c.v = v;
     attention_problem p(c);
@@ -61,6 +62,8 @@ TEST_CASE("explain names how tensors are read, and the one in the way", "[device
   CHECK(algorithm_of(1, layout::dense, layout::dense) == "decode");
   CHECK(algorithm_of(1, layout::misaligned, layout::dense) ==
         "decode element by element: layout of k");
+  CHECK(algorithm_of(200, layout::dense, layout::strided, call_form::packed) ==
+        "prefill and decode element by element: layout of v");
 }
 
 TEST_CASE("tensors on another GPU are served there", "[device]") {

@@ -117,19 +117,18 @@ dispatch::fixed_text<64> algorithm_of(const softmax_attention_problem& p,
                                       const attention_plan& plan, bool boxes) {
   constexpr const char* slow = " element by element";
   const char* const outside_vectors = not_in_vectors(p);
-  const char* reason = nullptr;
+  const char* const outside_boxes = boxes ? not_in_boxes(p) : outside_vectors;
+  const bool slow_decode = plan.decode && outside_vectors != nullptr;
+  const bool slow_prefill = plan.prefill && outside_boxes != nullptr;
+  const char* const reason = slow_decode ? outside_vectors : slow_prefill ? outside_boxes : nullptr;
   dispatch::fixed_text<64> t;
   if (plan.prefill) {
-    reason = boxes ? not_in_boxes(p) : outside_vectors;
     t.append("prefill");
-    t.append(reason != nullptr ? slow : boxes ? " by the copy engine" : "");
+    t.append(slow_prefill ? (slow_decode ? "" : slow) : boxes ? " by the copy engine" : "");
   }
   if (plan.decode) {
     t.append(plan.prefill ? " and decode" : "decode");
-    if (outside_vectors != nullptr) {
-      reason = outside_vectors;
-      t.append(slow);
-    }
+    t.append(slow_decode ? slow : "");
   }
   if (reason != nullptr) {
     t.append(": layout of ");
