@@ -10,7 +10,7 @@ from unittest import mock
 
 import page
 import rows
-from markdown import NotThatFile
+from page_text import NotThatFile
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "results"
 SUMMARY = {"median": 1e-3, "p25": 0.9e-3, "p75": 1.1e-3}

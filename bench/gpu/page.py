@@ -12,7 +12,7 @@ import sys
 
 import folders  # noqa: F401
 import gpu_plots
-from markdown import NotThatFile, filled_table, read_json, table, time_text
+from page_text import NotThatFile, filled_table, read_json, table, time_text
 from results import ceiling, peer_names, shape, timed
 from rows import PLAIN
 

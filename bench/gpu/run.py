@@ -25,7 +25,7 @@ import page
 import rows
 import torch_peers
 from library import Failed, Library, build
-from markdown import slug
+from page_text import slug
 from measure import WrongRow, line_of, measure
 from record import write_json
 

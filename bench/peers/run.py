@@ -39,7 +39,7 @@ from timing import Timer, summary  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "bench" / "report"))
 import peers_page  # noqa: E402
-from markdown import slug  # noqa: E402
+from page_text import slug  # noqa: E402
 from record import shown, write_json  # noqa: E402
 
 BUILT = ROOT / "build" / "release"

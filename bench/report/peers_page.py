@@ -3,7 +3,7 @@
 import shlex
 
 import peers_plots
-from markdown import NotThatFile, filled_table, read_json, table, time_text
+from page_text import NotThatFile, filled_table, read_json, table, time_text
 from plots import pyplot
 
 FACTS = ("cpu", "isa", "compiler", "flags", "seqmix", "implementation", "ggml", "torch",

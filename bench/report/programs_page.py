@@ -3,7 +3,7 @@
 import itertools
 import shlex
 
-from markdown import NotThatFile, filled_table, read_json, slug, time_text
+from page_text import NotThatFile, filled_table, read_json, slug, time_text
 from plots import pyplot, save
 
 NOISY = 0.10  # a row whose ceilings moved by more than this gets a mark

@@ -17,7 +17,7 @@ import sys
 
 import peers_page
 import programs_page
-from markdown import NotThatFile, read_json
+from page_text import NotThatFile, read_json
 
 
 def main():

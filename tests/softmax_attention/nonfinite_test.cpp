@@ -265,7 +265,8 @@ TEST_CASE("rows past the lengths, and between packed sequences, are never read i
 
 TEST_CASE("what lies between the elements of an input is never read into a result",
           "[softmax_attention]") {
-  // Every tensor's gaps hold NaN; the same numbers without gaps give the same bits.
+  // Every tensor's gaps hold NaN; the same numbers without gaps give the same bits, or at least
+  // right ones where bits depend on the layout.
   for (const attention_calls& calls : all_calls()) {
     for (const size& n : sizes()) {
       attention_case c = case_with(calls, maskings[1]);
@@ -273,13 +274,17 @@ TEST_CASE("what lies between the elements of an input is never read into a resul
       c.S = n.S;
       attention_problem dense(c);
       run(calls, dense, {});
+      const attention_reference expected(dense);
       for (const layout kind : {layout::padded, layout::strided, layout::reversed,
                                 layout::head_first, layout::misaligned}) {
         c.q = c.k = c.v = c.o = kind;
         attention_problem p(c);
         run(calls, p, {});
         CAPTURE(c);
-        CHECK((bits_of(p) == bits_of(dense)));
+        CHECK(verify(p, expected) == "");
+        if (target::alike(kind) == layout::dense) {
+          CHECK((bits_of(p) == bits_of(dense)));
+        }
       }
     }
   }
