@@ -115,18 +115,19 @@ struct item_queue {
       at.item_full(cursor.stage).arrive();
     }
   }
-  /// The next item; null at the end. It stays until it is released.
-  __device__ __forceinline__ const located* pop() {
-    at.item_full(cursor.stage).wait(cursor.parity);
-    const located* x = slots + cursor.stage;
+  static constexpr int end = -1;
+  /// The slot of the next item, or `end`. The item stays until it is released.
+  __device__ __forceinline__ int pop() {
+    const int slot = cursor.stage;
+    at.item_full(slot).wait(cursor.parity);
     cursor.advance();
-    return uniform(x->item.first_row) < 0 ? nullptr : x;
+    return uniform(slots[slot].item.first_row) < 0 ? end : slot;
   }
   /// The whole warp.
-  __device__ __forceinline__ void release(const located* x) const {
+  __device__ __forceinline__ void release(int slot) const {
     __syncwarp();
     if (threadIdx.x % 32 == 0) {
-      at.item_empty(static_cast<int>(x - slots)).arrive();
+      at.item_empty(slot).arrive();
     }
   }
 };
@@ -214,7 +215,8 @@ __device__ __forceinline__ void load_values(const attention_params& p, const lau
   const hopper_layout<Config> at = items.at;
   stage_cursor<Config::stages> v;
 #pragma unroll 1
-  while (const auto* of = items.pop()) {
+  for (int slot = items.pop(); slot != items.end; slot = items.pop()) {
+    const auto* const of = items.slots + slot;
 #pragma unroll 1
     for (tile_run now = of->first_run(score, shape); now.given();
          of->advance(now, score, shape), v.advance()) {
@@ -249,7 +251,7 @@ __device__ __forceinline__ void load_values(const attention_params& p, const lau
         }
       }
     }
-    items.release(of);
+    items.release(slot);
   }
 }
 

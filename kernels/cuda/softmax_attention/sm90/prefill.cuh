@@ -23,11 +23,9 @@ struct computing_warpgroup {
   layout at;
   int number;  // of the warpgroup, uniform
   item_queue<Config> items;
-  // In shared memory: seldom needed, and too much for registers.
-  const located_item<tile_keys>* of;
-  const located_item<tile_keys>* next;  // the item after that
-  tile_run first;                       // and its first tiles
-  int own_end;  // its first tile of which this warpgroup's rows see nothing any more
+  // Slots of items, which stay in shared memory: seldom needed, and too much for registers.
+  int current;
+  int next;  // after that
 
   warpgroup_attention<Config> w;
   stage_cursor<Config::q_stages> q;
@@ -61,16 +59,19 @@ struct computing_warpgroup {
     }
   }
 
+  __device__ __forceinline__ const located_item<tile_keys>* of() const {
+    return items.slots + current;
+  }
   /// The first of this thread's two rows.
   __device__ __forceinline__ int lane_row() const {
-    return of->item.first_row + warp_row() + (lane() >> 2);
+    return of()->item.first_row + warp_row() + (lane() >> 2);
   }
   /// What rows make of their scores: those of thread and tile, as `tile_scores` wants them.
   __device__ __forceinline__ auto scores_of_rows() const {
-    const auto* located = of;
+    const auto* located = of();
     const launch_shape* cut = &shape;
     const int first_row = lane_row();
-    return tile_scores{p, score, of->mask, [located, cut, first_row](int, int h) {
+    return tile_scores{p, score, of()->mask, [located, cut, first_row](int, int h) {
                          const int row = first_row + 8 * h;
                          return score_row{located->item.sequence,
                                           cut->head_of(located->item.head, row), cut->token(row),
@@ -82,7 +83,7 @@ struct computing_warpgroup {
   }
   __device__ __forceinline__ void advance(tile_run& now) const {
     if (++now.tile >= now.end) {
-      now = uniform_run(of->run_from(now.tile, score, shape));
+      now = uniform_run(of()->run_from(now.tile, score, shape));
     }
   }
 
@@ -163,17 +164,20 @@ struct computing_warpgroup {
 
   __device__ __forceinline__ std::uint32_t q_rows() const { return at.q(number, q.stage); }
 
+  /// From this tile on this warpgroup's rows see nothing any more.
+  __device__ __forceinline__ int tiles_of_own_rows() const {
+    const int row = of()->item.first_row + 64 * number;
+    const int end =
+        shape.token(row) < of()->place.queries ? of()->mask.row(shape.token(row + 63)).end : 0;
+    return uniform((end + tile_keys - 1) / tile_keys);
+  }
+
   /// Finds the next item and begins its first scores. At the end, too, scores are begun, of what
   /// lies there, and never used: on a path without them ptxas would have every product wait for the
   /// one before.
   __device__ __forceinline__ void begin_item() {
     next = items.pop();
-    if (next != nullptr) {
-      first = uniform_run(next->first_run(score, shape));
-      const int row = next->item.first_row + 64 * number;
-      const int end =
-          shape.token(row) < next->place.queries ? next->mask.row(shape.token(row + 63)).end : 0;
-      own_end = max(first.tile + 1, uniform((end + tile_keys - 1) / tile_keys));
+    if (next != items.end) {
       at.q_full(number, q.stage).wait(q.parity);
       if (p.query_factor != 1) {
         scale_queries();
@@ -186,8 +190,10 @@ struct computing_warpgroup {
   /// All tiles of the item whose first scores are under way. The scores of a tile are begun before
   /// the values of the one before it: its softmax runs under the latter. The last values, too, are
   /// under way in the end. Returns the tiles that are left, for other warpgroups.
-  __device__ __forceinline__ tile_run walk_tiles(tile_run now) {
+  __device__ __forceinline__ tile_run walk_tiles() {
     const float factor = score_factor<Score>(p);
+    tile_run now = uniform_run(of()->first_run(score, shape));
+    const int own_end = max(now.tile + 1, tiles_of_own_rows());
     w.template await_scores<0>();
     release(at.k_empty(k.stage));
     k.advance();
@@ -251,13 +257,13 @@ struct computing_warpgroup {
 
   __device__ __forceinline__ void write_item() {
     w.finish_sums();
-    const sequence_place place = of->place;
+    const sequence_place place = of()->place;
     const int first_row = lane_row();
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int row = first_row + 8 * h;
       const int token = shape.token(row);
-      const int head = shape.head_of(of->item.head, row);
+      const int head = shape.head_of(of()->item.head, row);
       const bool exists = token < place.queries;
       const row_result result =
           row_result::of(w.reference[h], w.sum[h], score_factor<Score>(p), sink_of(p, head));
@@ -278,23 +284,30 @@ struct computing_warpgroup {
     }
     begin_item();
 #pragma unroll 1
-    while (next != nullptr) {
-      of = next;
+    while (next != items.end) {
+      current = next;
       w.clear();
-      const tile_run left = walk_tiles(first);
-      if (left.given()) {
+      const tile_run left = walk_tiles();
+      // With queries of its own, the first scores of the next item run while this one's results are
+      // written; else its queries are on their way then.
+      constexpr bool ahead = Config::q_stages > 1;
+      if (!ahead || left.given()) {
         w.template await_values<0>();
         release_values();
         pass_tiles(left);
       }
-      // The first scores of the next item run while this one's results are written.
-      begin_item();
-      w.template await_values<1>();
-      if (!left.given()) {
-        release_values();
+      if constexpr (ahead) {
+        begin_item();
+        w.template await_values<1>();
+        if (!left.given()) {
+          release_values();
+        }
       }
       write_item();
-      items.release(of);
+      items.release(current);
+      if constexpr (!ahead) {
+        begin_item();
+      }
     }
     products_wait<0>();
   }
