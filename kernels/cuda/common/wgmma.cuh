@@ -154,32 +154,6 @@ SEQMIX_WGMMA(bf16, "bf16", 128, SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1, 
              "64", "65", "66", "67", "68", "69", SEQMIX_WGMMA_32(c, 0), SEQMIX_WGMMA_32(c, 32));
 SEQMIX_WGMMA(f16, "f16", 128, SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1, "64", "65", "66",
              "64", "65", "66", "67", "68", "69", SEQMIX_WGMMA_32(c, 0), SEQMIX_WGMMA_32(c, 32));
-SEQMIX_WGMMA(bf16, "bf16", 160,
-             SEQMIX_WGMMA_NAMES_0
-             ", " SEQMIX_WGMMA_NAMES_1
-             ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79",
-             "80", "81", "82", "80", "81", "82", "83", "84", "85", SEQMIX_WGMMA_32(c, 0),
-             SEQMIX_WGMMA_32(c, 32), SEQMIX_WGMMA_8(c, 64), SEQMIX_WGMMA_8(c, 72));
-SEQMIX_WGMMA(f16, "f16", 160,
-             SEQMIX_WGMMA_NAMES_0
-             ", " SEQMIX_WGMMA_NAMES_1
-             ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79",
-             "80", "81", "82", "80", "81", "82", "83", "84", "85", SEQMIX_WGMMA_32(c, 0),
-             SEQMIX_WGMMA_32(c, 32), SEQMIX_WGMMA_8(c, 64), SEQMIX_WGMMA_8(c, 72));
-SEQMIX_WGMMA(bf16, "bf16", 176,
-             SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1
-                                  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, "
-                                  "%76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87",
-             "88", "89", "90", "88", "89", "90", "91", "92", "93", SEQMIX_WGMMA_32(c, 0),
-             SEQMIX_WGMMA_32(c, 32), SEQMIX_WGMMA_8(c, 64), SEQMIX_WGMMA_8(c, 72),
-             SEQMIX_WGMMA_8(c, 80));
-SEQMIX_WGMMA(f16, "f16", 176,
-             SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1
-                                  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, "
-                                  "%76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87",
-             "88", "89", "90", "88", "89", "90", "91", "92", "93", SEQMIX_WGMMA_32(c, 0),
-             SEQMIX_WGMMA_32(c, 32), SEQMIX_WGMMA_8(c, 64), SEQMIX_WGMMA_8(c, 72),
-             SEQMIX_WGMMA_8(c, 80));
 SEQMIX_WGMMA(bf16, "bf16", 192,
              SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1 ", " SEQMIX_WGMMA_NAMES_2, "96", "97",
              "98", "96", "97", "98", "99", "100", "101", SEQMIX_WGMMA_32(c, 0),

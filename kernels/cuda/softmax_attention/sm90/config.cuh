@@ -13,10 +13,7 @@ namespace cuda {
 /// and `Warpgroups` that compute, 64 query rows each; tiles are of `Keys` keys. `Ordered`: the
 /// computing warpgroups take turns at the tensor cores, so that the exponentials of one run under
 /// the products of another.
-///
-/// Of every eight columns of scores, `Polynomial` have their exponentials from a polynomial.
-template <class T, int KeyDim, int ValueDim, int Warpgroups, int Keys, int Stages, bool Ordered,
-          int Polynomial = 0>
+template <class T, int KeyDim, int ValueDim, int Warpgroups, int Keys, int Stages, bool Ordered>
 struct hopper_config {
   using element = T;
   static constexpr int key_dim = KeyDim;
@@ -25,7 +22,6 @@ struct hopper_config {
   static constexpr int block_rows = 64 * Warpgroups;
   static constexpr int block_keys = Keys;
   static constexpr int stages = Stages;
-  static constexpr int polynomial = Polynomial;
   static constexpr bool ordered = Ordered && Warpgroups > 1;
   static constexpr int computing_threads = 128 * Warpgroups;
   static constexpr int threads = computing_threads + 128;

@@ -10,7 +10,7 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
-/// The part of the kernel that computes: one warpgroup, of which `group` is the number.
+/// The part of the kernel that computes: one warpgroup.
 template <class Config, class Score>
 struct computing_warpgroup {
   using T = typename Config::element;

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "../../common/exp2.cuh"
 #include "../../common/wgmma.cuh"
 #include "../row_result.cuh"
 
@@ -128,7 +127,7 @@ struct warpgroup_attention {
       for (int i = 2 * h; i < keys / 2; i += 4) {
 #pragma unroll
         for (int x = 0; x < 2; ++x) {
-          s[i + x] = power_of(fmaf(s[i + x], factor, -offset), i / 4 * 2 + x);
+          s[i + x] = exp2_fast(fmaf(s[i + x], factor, -offset));
           total[x] += s[i + x];
         }
       }
@@ -161,11 +160,6 @@ struct warpgroup_attention {
       sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 1);
       sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
     }
-  }
-
-  /// 2^x of the score with this number among eight of the thread's.
-  static __device__ __forceinline__ float power_of(float x, int number) {
-    return number % 8 < Config::polynomial ? exp2_polynomial(x) : exp2_fast(x);
   }
 };
 
