@@ -11,12 +11,6 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
-/// Fetches a map, which lies in a kernel's parameters, ahead of its first use.
-__device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
-  asm volatile("prefetch.tensormap [%0];\n" ::"l"(reinterpret_cast<std::uint64_t>(&map))
-               : "memory");
-}
-
 /// Copies a box of a tensor of four axes, whose corner is given from the innermost axis out, to
 /// shared memory. The barrier counts its bytes; what lies outside the tensor is zero.
 __device__ __forceinline__ void copy_box(std::uint32_t to, const CUtensorMap& map,

@@ -92,7 +92,7 @@ struct warpgroup_product;
   "%120, %121, %122, %123, %124, %125, %126, %127"
 
 // The operands after the accumulators: a (or its four registers), b, whether to add.
-#define SEQMIX_WGMMA(T, TYPE, N, NAMES, A, B, ADD, A0, A1, A2, A3, B_R, ADD_R, ...)            \
+#define SEQMIX_WGMMA_OF(T, TYPE, N, NAMES, A, B, ADD, A0, A1, A2, A3, B_R, ADD_R, ...)         \
   template <>                                                                                  \
   struct warpgroup_product<T, N> {                                                             \
     /* Both from shared memory, both along their rows' elements: a b^T. */                     \
@@ -118,62 +118,38 @@ struct warpgroup_product;
     }                                                                                          \
   }
 
-SEQMIX_WGMMA(bf16, "bf16", 64, SEQMIX_WGMMA_NAMES_0, "32", "33", "34", "32", "33", "34", "35", "36",
-             "37", SEQMIX_WGMMA_32(c, 0));
-SEQMIX_WGMMA(f16, "f16", 64, SEQMIX_WGMMA_NAMES_0, "32", "33", "34", "32", "33", "34", "35", "36",
-             "37", SEQMIX_WGMMA_32(c, 0));
-SEQMIX_WGMMA(bf16, "bf16", 80, SEQMIX_WGMMA_NAMES_0 ", %32, %33, %34, %35, %36, %37, %38, %39",
-             "40", "41", "42", "40", "41", "42", "43", "44", "45", SEQMIX_WGMMA_32(c, 0),
-             SEQMIX_WGMMA_8(c, 32));
-SEQMIX_WGMMA(f16, "f16", 80, SEQMIX_WGMMA_NAMES_0 ", %32, %33, %34, %35, %36, %37, %38, %39", "40",
-             "41", "42", "40", "41", "42", "43", "44", "45", SEQMIX_WGMMA_32(c, 0),
-             SEQMIX_WGMMA_8(c, 32));
-SEQMIX_WGMMA(bf16, "bf16", 96,
+#define SEQMIX_WGMMA(N, ...)                     \
+  SEQMIX_WGMMA_OF(bf16, "bf16", N, __VA_ARGS__); \
+  SEQMIX_WGMMA_OF(f16, "f16", N, __VA_ARGS__)
+
+SEQMIX_WGMMA(64, SEQMIX_WGMMA_NAMES_0, "32", "33", "34", "32", "33", "34", "35", "36", "37",
+             SEQMIX_WGMMA_32(c, 0));
+SEQMIX_WGMMA(80, SEQMIX_WGMMA_NAMES_0 ", %32, %33, %34, %35, %36, %37, %38, %39", "40", "41", "42",
+             "40", "41", "42", "43", "44", "45", SEQMIX_WGMMA_32(c, 0), SEQMIX_WGMMA_8(c, 32));
+SEQMIX_WGMMA(96,
              SEQMIX_WGMMA_NAMES_0
              ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47",
              "48", "49", "50", "48", "49", "50", "51", "52", "53", SEQMIX_WGMMA_32(c, 0),
              SEQMIX_WGMMA_8(c, 32), SEQMIX_WGMMA_8(c, 40));
-SEQMIX_WGMMA(f16, "f16", 96,
-             SEQMIX_WGMMA_NAMES_0
-             ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47",
-             "48", "49", "50", "48", "49", "50", "51", "52", "53", SEQMIX_WGMMA_32(c, 0),
-             SEQMIX_WGMMA_8(c, 32), SEQMIX_WGMMA_8(c, 40));
-SEQMIX_WGMMA(bf16, "bf16", 112,
+SEQMIX_WGMMA(112,
              SEQMIX_WGMMA_NAMES_0
              ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
              "%48, %49, %50, %51, %52, %53, %54, %55",
              "56", "57", "58", "56", "57", "58", "59", "60", "61", SEQMIX_WGMMA_32(c, 0),
              SEQMIX_WGMMA_8(c, 32), SEQMIX_WGMMA_8(c, 40), SEQMIX_WGMMA_8(c, 48));
-SEQMIX_WGMMA(f16, "f16", 112,
-             SEQMIX_WGMMA_NAMES_0
-             ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-             "%48, %49, %50, %51, %52, %53, %54, %55",
-             "56", "57", "58", "56", "57", "58", "59", "60", "61", SEQMIX_WGMMA_32(c, 0),
-             SEQMIX_WGMMA_8(c, 32), SEQMIX_WGMMA_8(c, 40), SEQMIX_WGMMA_8(c, 48));
-SEQMIX_WGMMA(bf16, "bf16", 128, SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1, "64", "65", "66",
-             "64", "65", "66", "67", "68", "69", SEQMIX_WGMMA_32(c, 0), SEQMIX_WGMMA_32(c, 32));
-SEQMIX_WGMMA(f16, "f16", 128, SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1, "64", "65", "66",
-             "64", "65", "66", "67", "68", "69", SEQMIX_WGMMA_32(c, 0), SEQMIX_WGMMA_32(c, 32));
-SEQMIX_WGMMA(bf16, "bf16", 192,
-             SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1 ", " SEQMIX_WGMMA_NAMES_2, "96", "97",
-             "98", "96", "97", "98", "99", "100", "101", SEQMIX_WGMMA_32(c, 0),
+SEQMIX_WGMMA(128, SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1, "64", "65", "66", "64", "65",
+             "66", "67", "68", "69", SEQMIX_WGMMA_32(c, 0), SEQMIX_WGMMA_32(c, 32));
+SEQMIX_WGMMA(192, SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1 ", " SEQMIX_WGMMA_NAMES_2, "96",
+             "97", "98", "96", "97", "98", "99", "100", "101", SEQMIX_WGMMA_32(c, 0),
              SEQMIX_WGMMA_32(c, 32), SEQMIX_WGMMA_32(c, 64));
-SEQMIX_WGMMA(f16, "f16", 192,
-             SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1 ", " SEQMIX_WGMMA_NAMES_2, "96", "97",
-             "98", "96", "97", "98", "99", "100", "101", SEQMIX_WGMMA_32(c, 0),
-             SEQMIX_WGMMA_32(c, 32), SEQMIX_WGMMA_32(c, 64));
-SEQMIX_WGMMA(bf16, "bf16", 256,
-             SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1 ", " SEQMIX_WGMMA_NAMES_2
-                                  ", " SEQMIX_WGMMA_NAMES_3,
-             "128", "129", "130", "128", "129", "130", "131", "132", "133", SEQMIX_WGMMA_32(c, 0),
-             SEQMIX_WGMMA_32(c, 32), SEQMIX_WGMMA_32(c, 64), SEQMIX_WGMMA_32(c, 96));
-SEQMIX_WGMMA(f16, "f16", 256,
+SEQMIX_WGMMA(256,
              SEQMIX_WGMMA_NAMES_0 ", " SEQMIX_WGMMA_NAMES_1 ", " SEQMIX_WGMMA_NAMES_2
                                   ", " SEQMIX_WGMMA_NAMES_3,
              "128", "129", "130", "128", "129", "130", "131", "132", "133", SEQMIX_WGMMA_32(c, 0),
              SEQMIX_WGMMA_32(c, 32), SEQMIX_WGMMA_32(c, 64), SEQMIX_WGMMA_32(c, 96));
 
 #undef SEQMIX_WGMMA
+#undef SEQMIX_WGMMA_OF
 #undef SEQMIX_WGMMA_NAMES_0
 #undef SEQMIX_WGMMA_NAMES_1
 #undef SEQMIX_WGMMA_NAMES_2

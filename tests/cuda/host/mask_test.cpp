@@ -51,28 +51,35 @@ sequence_mask mask_of(const mask_case& c, std::int64_t queries, std::int64_t key
   return {p, static_cast<int>(queries), static_cast<int>(keys)};
 }
 
-constexpr std::int64_t lengths[] = {0, 1, 2, 5, 8, 13, 21};
+/// Calls `f(expected, mask, queries, keys)` for every case and short lengths.
+template <class F>
+void for_each_mask(F&& f) {
+  constexpr std::int64_t lengths[] = {0, 1, 2, 5, 8, 13, 21};
+  for (const mask_case& c : cases()) {
+    for (const std::int64_t queries : lengths) {
+      for (const std::int64_t keys : lengths) {
+        f(visibility{queries, keys, c.causal, c.window, c.sinks}, mask_of(c, queries, keys),
+          queries, keys);
+      }
+    }
+  }
+}
 
 }  // namespace
 
 TEST_CASE("rows see the same keys in 32 bits", "[cuda][host]") {
   std::int64_t wrong = 0;
-  for (const mask_case& c : cases()) {
-    for (const std::int64_t queries : lengths) {
-      for (const std::int64_t keys : lengths) {
-        const visibility expected{queries, keys, c.causal, c.window, c.sinks};
-        const sequence_mask mask = mask_of(c, queries, keys);
-        for (std::int64_t i = 0; i < queries; ++i) {
-          for (std::int64_t j = 0; j < keys; ++j) {
-            const bool seen = expected.row(i).contains(j);
-            const row_keys row = mask.row(static_cast<int>(i));
-            const auto key = static_cast<int>(j);
-            wrong += row.contains(key) != seen || row.from(key).contains(0) != seen ? 1 : 0;
-          }
-        }
+  for_each_mask([&](const visibility& expected, const sequence_mask& mask, std::int64_t queries,
+                    std::int64_t keys) {
+    for (std::int64_t i = 0; i < queries; ++i) {
+      for (std::int64_t j = 0; j < keys; ++j) {
+        const bool seen = expected.row(i).contains(j);
+        const row_keys row = mask.row(static_cast<int>(i));
+        const auto key = static_cast<int>(j);
+        wrong += row.contains(key) != seen || row.from(key).contains(0) != seen ? 1 : 0;
       }
     }
-  }
+  });
   CHECK(wrong == 0);
 }
 
@@ -120,58 +127,52 @@ TEST_CASE("a walk meets every tile with a visible pair once, and knows the whole
   std::int64_t broken = 0;      // tiles of a run that are left out, or not as whole as its first
   std::int64_t whole = 0;
   std::int64_t walked = 0;
-  for (const mask_case& c : cases()) {
-    for (const std::int64_t queries : lengths) {
-      for (const std::int64_t keys : lengths) {
-        const visibility expected{queries, keys, c.causal, c.window, c.sinks};
-        const sequence_mask mask = mask_of(c, queries, keys);
-        for (std::int64_t first = 0; first < queries; first += 3) {
-          const std::int64_t last = std::min(first + 5, queries) - 1;
-          const tile_walk<tile_keys> walk(mask, static_cast<int>(first), static_cast<int>(last));
-          const auto pairs = [&](std::int64_t tile, auto&& count) {
-            for (std::int64_t i = first; i <= last; ++i) {
-              for (std::int64_t j = tile * tile_keys; j < (tile + 1) * tile_keys; ++j) {
-                count(j < keys && expected.row(i).contains(j));
-              }
-            }
-          };
-          for (int tile = walk.from(0, 1); tile < walk.end; tile = walk.from(tile + 1, 1)) {
-            broken += walk.run_end(tile) <= tile || walk.run_end(tile) > walk.end ? 1 : 0;
-            for (int other = tile; other < walk.run_end(tile); ++other) {
-              broken +=
-                  walk.from(other, 1) != other || walk.whole(other) != walk.whole(tile) ? 1 : 0;
-            }
+  for_each_mask([&](const visibility& expected, const sequence_mask& mask, std::int64_t queries,
+                    std::int64_t keys) {
+    for (std::int64_t first = 0; first < queries; first += 3) {
+      const std::int64_t last = std::min(first + 5, queries) - 1;
+      const tile_walk<tile_keys> walk(mask, static_cast<int>(first), static_cast<int>(last));
+      const auto pairs = [&](std::int64_t tile, auto&& count) {
+        for (std::int64_t i = first; i <= last; ++i) {
+          for (std::int64_t j = tile * tile_keys; j < (tile + 1) * tile_keys; ++j) {
+            count(j < keys && expected.row(i).contains(j));
           }
-          for (const int step : {1, 2, 4}) {
-            std::vector<char> met(static_cast<std::size_t>(keys / tile_keys + 2), 0);
-            for (int start = 0; start < step; ++start) {
-              int before = -1;
-              for (int tile = walk.from(start, step); tile < walk.end;
-                   tile = walk.from(tile + step, step)) {
-                disordered += tile <= before || tile % step != start ? 1 : 0;
-                before = tile;
-                met.at(static_cast<std::size_t>(tile)) = 1;
-              }
-            }
-            for (std::size_t tile = 0; tile < met.size(); ++tile) {
-              bool any = false;
-              bool all = true;
-              pairs(static_cast<std::int64_t>(tile), [&](bool seen) {
-                any |= seen;
-                all &= seen;
-              });
-              missed += any && met[tile] == 0 ? 1 : 0;
-              empty += !any && met[tile] != 0 ? 1 : 0;
-              walked += met[tile];
-              const bool said = walk.whole(static_cast<int>(tile));
-              not_whole += said && !all ? 1 : 0;
-              whole += said ? 1 : 0;
-            }
+        }
+      };
+      for (int tile = walk.from(0, 1); tile < walk.end; tile = walk.from(tile + 1, 1)) {
+        broken += walk.run_end(tile) <= tile || walk.run_end(tile) > walk.end ? 1 : 0;
+        for (int other = tile; other < walk.run_end(tile); ++other) {
+          broken += walk.from(other, 1) != other || walk.whole(other) != walk.whole(tile) ? 1 : 0;
+        }
+      }
+      for (const int step : {1, 2, 4}) {
+        std::vector<char> met(static_cast<std::size_t>(keys / tile_keys + 2), 0);
+        for (int start = 0; start < step; ++start) {
+          int before = -1;
+          for (int tile = walk.from(start, step); tile < walk.end;
+               tile = walk.from(tile + step, step)) {
+            disordered += tile <= before || tile % step != start ? 1 : 0;
+            before = tile;
+            met.at(static_cast<std::size_t>(tile)) = 1;
           }
+        }
+        for (std::size_t tile = 0; tile < met.size(); ++tile) {
+          bool any = false;
+          bool all = true;
+          pairs(static_cast<std::int64_t>(tile), [&](bool seen) {
+            any |= seen;
+            all &= seen;
+          });
+          missed += any && met[tile] == 0 ? 1 : 0;
+          empty += !any && met[tile] != 0 ? 1 : 0;
+          walked += met[tile];
+          const bool said = walk.whole(static_cast<int>(tile));
+          not_whole += said && !all ? 1 : 0;
+          whole += said ? 1 : 0;
         }
       }
     }
-  }
+  });
   CHECK(missed == 0);
   CHECK(disordered == 0);
   CHECK(not_whole == 0);

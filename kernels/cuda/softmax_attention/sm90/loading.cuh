@@ -76,7 +76,8 @@ struct located_item {
   }
 };
 
-/// Item `item` of a launch; null when its sequence has no such rows, or is for the decode kernel.
+/// The end of an item's tokens. False when its sequence has no such rows, or is for the decode
+/// kernel.
 template <class Config>
 __device__ __forceinline__ bool find_rows(const attention_params& p, const launch_shape& shape,
                                           const work_item& item, const sequence_place& place,
