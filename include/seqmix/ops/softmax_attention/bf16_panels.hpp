@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <seqmix/core/round_up.hpp>
 #include <seqmix/ops/softmax_attention/pack.hpp>
 #include <seqmix/simd/amx.hpp>
 #include <seqmix/simd/words.hpp>
@@ -17,10 +18,6 @@ namespace detail {
 inline constexpr std::int64_t tile_side = 32;
 /// Elements of one step of a panel.
 inline constexpr std::int64_t tile_step = tile_side * tile_side;
-
-SEQMIX_ALWAYS_INLINE constexpr std::int64_t whole_tiles(std::int64_t n) noexcept {
-  return (n + tile_side - 1) / tile_side * tile_side;
-}
 
 /// Elements [from, from + 32) of a row, zero past `dim`; all zero for a null row. In place where
 /// they lie there like this, else in `room`.
@@ -60,8 +57,8 @@ void pack_tile_keys(const Rows& keys, std::int64_t count, std::int64_t dim, bf16
   constexpr int w = simd::lanes<float, Arch>;
   constexpr std::int64_t columns = tile_side / 2;  // of a tile
   static_assert(columns % w == 0);
-  const std::int64_t width = whole_tiles(dim);
-  for (std::int64_t first = 0; first < whole_tiles(count); first += columns) {
+  const std::int64_t width = round_up(dim, tile_side);
+  for (std::int64_t first = 0; first < round_up(count, tile_side); first += columns) {
     bf16* tile = panels + first / tile_side * tile_side * width +
                  first % tile_side / columns * tile_step / 2;
     const bf16* row[columns];
@@ -131,7 +128,7 @@ void pack_tile_values(const Rows& values, std::int64_t from, std::int64_t count,
   constexpr int w = simd::lanes<float, Arch>;
   constexpr std::int64_t columns = tile_side / 2;
   const std::int64_t panel = capacity * tile_side;  // elements
-  for (std::int64_t j = 0; j < whole_tiles(count); j += 2) {
+  for (std::int64_t j = 0; j < round_up(count, tile_side); j += 2) {
     const bf16* row[2];
     for (std::int64_t i = 0; i < 2; ++i) {
       row[i] = j + i < count ? values.at(j + i) : nullptr;

@@ -43,9 +43,9 @@ struct bf16_tile_scratch {
   bf16_tile_scratch(scratch_layout& layout, std::int64_t rows, std::int64_t key_dim,
                     std::int64_t value_dim) noexcept
       : block(block_keys<bf16>(key_dim, value_dim)),
-        key_width(whole_tiles(key_dim)),
-        value_width(whole_tiles(value_dim)) {
-    rows = whole_tiles(rows);
+        key_width(round_up(key_dim, tile_side)),
+        value_width(round_up(value_dim, tile_side)) {
+    rows = round_up(rows, tile_side);
     queries = layout.take<bf16>(rows * key_width);
     factors = layout.take<float>(rows);
     values = layout.take<float>(rows * value_width);
@@ -160,7 +160,7 @@ void bf16_tile_strip(const row_geometry& rows, const score_terms<float, Arch>& t
   using V = simd::vec<float, Arch>;
   // Scores of the panels that hold the hull.
   const std::int64_t left = (cover.begin - block_begin) / tile_side * tile_side;
-  const std::int64_t right = whole_tiles(cover.end - block_begin);
+  const std::int64_t right = round_up(cover.end - block_begin, tile_side);
   for (std::int64_t j = left; j < right; j += tile_side) {
     Tiles::multiply(s.queries + at * s.key_width, s.key_width, s.key_panels + j * s.key_width,
                     s.key_width / tile_side, s.scores + (j - left), tile_score_row);
@@ -236,7 +236,7 @@ void bf16_tile_task(const Rows& rows, std::int64_t row_begin, std::int64_t row_e
     pack_tile_queries<Arch>(rows, row_begin + r, present, rows.problem.key_dim(), s.key_width,
                             s.queries + r * s.key_width);
   }
-  const std::int64_t padded = whole_tiles(count);
+  const std::int64_t padded = round_up(count, tile_side);
   for (std::int64_t r = 0; r < padded; ++r) {
     s.factors[r] = r < count ? query_factor<float>(rows, terms, row_begin + r) : 0.0f;
     s.state[r] = softmax_state<float, Arch>{};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/core/round_up.hpp>
 #include <seqmix/core/workspace.hpp>
 #include <seqmix/ops/softmax_attention/score_terms.hpp>
 #include <seqmix/ops/softmax_attention/strip_softmax.hpp>
@@ -23,10 +24,6 @@ template <class C>
 constexpr std::int64_t block_keys(std::int64_t key_dim, std::int64_t value_dim) noexcept {
   const std::int64_t bytes = (key_dim + value_dim) * static_cast<std::int64_t>(sizeof(C));
   return bytes <= 1024 ? 256 : bytes <= 2048 ? 128 : 64;
-}
-
-constexpr std::int64_t round_up(std::int64_t n, std::int64_t multiple) noexcept {
-  return (n + multiple - 1) / multiple * multiple;
 }
 
 /// `multiply_add` with four steps in a row, which hides what its loop costs: as many branches

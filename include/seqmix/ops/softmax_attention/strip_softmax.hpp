@@ -3,6 +3,7 @@
 
 #include <bit>
 #include <seqmix/common/online_softmax.hpp>
+#include <seqmix/core/round_up.hpp>
 #include <seqmix/simd/fold.hpp>
 
 SEQMIX_BEGIN_NAMESPACE
@@ -29,8 +30,7 @@ SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> weight_below(simd::vec<C, Arch> x) noexc
 
 /// `Rows` numbers, up to whole registers.
 template <int Rows, class C, class Arch>
-inline constexpr int padded_rows =
-    (Rows + simd::lanes<C, Arch> - 1) / simd::lanes<C, Arch> * simd::lanes<C, Arch>;
+inline constexpr int padded_rows = static_cast<int>(round_up(Rows, simd::lanes<C, Arch>));
 
 /// The largest lane of each of `Rows` registers, in order; zeros behind them, up to whole
 /// registers.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <seqmix/core/round_up.hpp>
 #include <seqmix/ops/softmax_attention/problem.hpp>
 
 // Tasks are numbered by sequence, and within one by key-value head and rows.
@@ -35,17 +36,15 @@ struct task_limits {
 SEQMIX_ALWAYS_INLINE std::int64_t rows_per_task(const softmax_attention_problem& p,
                                                 std::int64_t longest, int workers,
                                                 task_limits limits) noexcept {
-  const auto whole = [&](std::int64_t rows) {
-    return (rows + limits.strip - 1) / limits.strip * limits.strip;
-  };
   const std::int64_t dims = p.key_dim() + p.value_dim();
-  const std::int64_t most = whole(dims <= 256 ? limits.most : limits.most * 256 / dims);
+  const std::int64_t most =
+      round_up(dims <= 256 ? limits.most : limits.most * 256 / dims, limits.strip);
   const std::int64_t few = limits.least * limits.strip;
   const std::int64_t least = few < most ? few : most;
   const std::int64_t heads = p.sequences * p.kv_heads();
   const std::int64_t wanted = workers == 1 ? 1 : 4 * workers;  // tasks
   const std::int64_t chunks = heads == 0 ? 1 : (wanted + heads - 1) / heads;
-  const std::int64_t even = whole((longest + chunks - 1) / chunks);
+  const std::int64_t even = round_up((longest + chunks - 1) / chunks, limits.strip);
   return even > most ? most : even < least ? least : even;
 }
 
