@@ -121,7 +121,7 @@ void weigh_tile_rows(const row_geometry& rows, const score_terms<float, Arch>& t
     const clipped_ranges seen = cover.full
                                     ? clipped_ranges({0, cover.begin, cover.end}, from, to)
                                     : clipped_ranges(rows.visible(first + r), from, cover.end);
-    mask_scores(score, seen, from, to, -std::numeric_limits<float>::infinity());
+    mask_scores<float, Arch>(score, seen, from, to, -std::numeric_limits<float>::infinity());
   }
   softmax_tile_rows<Rows, Arch>(scores, scale, to - from, s.state + at, factor,
                                 s.weights + r0 * tile_weight_row);

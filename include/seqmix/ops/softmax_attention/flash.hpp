@@ -26,21 +26,40 @@ constexpr std::int64_t block_keys(std::int64_t key_dim, std::int64_t value_dim) 
   return bytes <= 1024 ? 256 : bytes <= 2048 ? 128 : 64;
 }
 
-/// `multiply_add` with four steps in a row, which hides what its loop costs: as many branches
-/// fewer, and the last one of a short loop is foreseen.
-template <int Rows, int Width, class C, class Arch>
-SEQMIX_ALWAYS_INLINE void multiply_add_by_four(simd::vec<C, Arch> (&acc)[Rows][Width], const C* a,
-                                               std::int64_t a_row, std::int64_t a_step, const C* b,
-                                               std::int64_t b_step, std::int64_t n) noexcept {
-  for (; n >= 4; n -= 4) {
-    simd::unroll<4>([&](auto i) __attribute__((always_inline)) {
-      simd::multiply_add<Rows, Width, C, Arch>(acc, a + i * a_step, a_row, a_step, b + i * b_step,
-                                               b_step, 1);
-    });
-    a += 4 * a_step;
-    b += 4 * b_step;
+// The two products are functions that are not inlined: all registers are theirs. Around other code
+// compilers run out of them, and load the right operand anew for every row.
+
+/// Scores of `Rows` rows and the keys of one panel over `dim` dimensions: `queries` as
+/// `pack_queries` leaves them. Some steps in a row hide what a loop costs.
+template <int Rows, class C, class Arch>
+[[gnu::noinline]] void score_panel(const C* queries, const C* keys, std::int64_t dim,
+                                   C* scores) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int width = simd::tile_shape<Arch>::width;
+  constexpr std::int64_t columns = simd::tile_shape<Arch>::template columns<C>;
+  constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
+  constexpr int w = simd::lanes<C, Arch>;
+  constexpr int steps = w < 4 ? w : 4;
+  V acc[Rows][width];
+  simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+    simd::unroll<width>([&](auto c) __attribute__((always_inline)) { acc[r][c] = V(C(0)); });
+  });
+  for (; dim >= w; dim -= w) {
+    for (int k = 0; k < w; k += steps) {
+      simd::unroll<steps>([&](auto i) __attribute__((always_inline)) {
+        simd::multiply_add<Rows, width, C, Arch>(acc, queries + k + i, w, 1, keys + i * columns,
+                                                 columns, 1);
+      });
+      keys += steps * columns;
+    }
+    queries += strip * w;
   }
-  simd::multiply_add<Rows, Width, C, Arch>(acc, a, a_row, a_step, b, b_step, n);
+  simd::multiply_add<Rows, width, C, Arch>(acc, queries, w, 1, keys, columns, dim);
+  simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
+    simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
+      acc[r][c].store_aligned(scores + r * score_stride + c * w);
+    });
+  });
 }
 
 /// A worker's scratch for one task of at most `rows` rows.
@@ -49,7 +68,7 @@ struct flash_scratch {
   static constexpr std::int64_t strip = simd::tile_shape<Arch>::rows;
   static constexpr std::int64_t columns = simd::tile_shape<Arch>::template columns<C>;
 
-  C* queries;                     // [strips][key_dim][strip], scaled, and a register behind
+  C* queries;                     // [strips][registers of key_dim][strip][lanes], scaled
   C* values;                      // [rows][padded value_dim], accumulated
   softmax_state<C, Arch>* state;  // [rows]
   row_weighting<C>* weighting;    // [rows]
@@ -62,7 +81,7 @@ struct flash_scratch {
     const std::int64_t block = block_keys<C>(key_dim, value_dim);
     const std::int64_t width = round_up(value_dim, columns);
     rows = round_up(rows, strip);
-    queries = layout.take<C>(rows * key_dim + simd::lanes<C, Arch>);
+    queries = layout.take<C>(rows * round_up(key_dim, simd::lanes<C, Arch>));
     values = layout.take<C>(rows * width);
     state = layout.take<softmax_state<C, Arch>>(rows);
     weighting = layout.take<row_weighting<C>>(rows);
@@ -205,9 +224,9 @@ SEQMIX_ALWAYS_INLINE block_cover with_functor(block_cover c, const row_geometry&
 /// out = out factor + weights values for a strip over keys that all its rows may add. The sum over
 /// one block starts at zero: rounding grows with the block and the number of blocks, not with S.
 template <int Rows, class C, class Arch, class B>
-SEQMIX_ALWAYS_INLINE void add_block(const C* weights, const B* values, std::int64_t step,
-                                    std::int64_t keys, const C* factor, C* out,
-                                    std::int64_t out_step) noexcept {
+[[gnu::noinline]] void add_block(const C* weights, const B* values, std::int64_t step,
+                                 std::int64_t keys, const C* factor, C* out,
+                                 std::int64_t out_step) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr int width = simd::tile_shape<Arch>::width;
   constexpr int w = simd::lanes<C, Arch>;
@@ -230,32 +249,19 @@ template <int Rows, class C, class Arch, class Terms>
 void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scratch<C, Arch>& s,
                  key_pass pass, std::int64_t task_begin, std::int64_t first, std::int64_t count,
                  std::int64_t block_begin, block_cover cover, bool finite_values) noexcept {
-  using V = simd::vec<C, Arch>;
-  constexpr int width = simd::tile_shape<Arch>::width;
   constexpr std::int64_t columns = flash_scratch<C, Arch>::columns;
-  constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
   constexpr int w = simd::lanes<C, Arch>;
   const std::int64_t key_dim = rows.problem.key_dim();
   const std::int64_t value_width = round_up(rows.problem.value_dim(), columns);
   const std::int64_t block = block_keys<C>(key_dim, rows.problem.value_dim());
   const std::int64_t at = first - task_begin;  // a multiple of `strip`
-  const C* queries = s.queries + at * key_dim;
+  const C* queries = s.queries + at * round_up(key_dim, w);
 
   // Scores of the panels that hold the hull.
   const std::int64_t left = (cover.begin - block_begin) / columns * columns;
   const std::int64_t right = round_up(cover.end - block_begin, columns);
   for (std::int64_t j = left; j < right; j += columns) {
-    V acc[Rows][width];
-    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-      simd::unroll<width>([&](auto c) __attribute__((always_inline)) { acc[r][c] = V(C(0)); });
-    });
-    multiply_add_by_four<Rows, width, C, Arch>(acc, queries, 1, strip, s.key_panels + j * key_dim,
-                                               columns, key_dim);
-    simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) {
-      simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
-        acc[r][c].store_aligned(s.scores + r * score_stride + (j - left) + c * w);
-      });
-    });
+    score_panel<Rows, C, Arch>(queries, s.key_panels + j * key_dim, key_dim, s.scores + (j - left));
   }
 
   // Mask, softmax; `factor` shrinks what the row has accumulated.
@@ -263,6 +269,7 @@ void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scrat
   const std::int64_t to = block_begin + right;
   C factor[Rows];
   const attention_normaliser& how = rows.problem.normaliser;
+  const bool nothing_hidden = cover.full && cover.begin == from && cover.end == to;
   const bool together = how.weights == attention_weights::softmax && pass == key_pass::only;
   for (std::int64_t r = 0; r < Rows; ++r) {
     C* score = s.scores + r * score_stride;
@@ -270,15 +277,15 @@ void flash_strip(const row_geometry& rows, const Terms& terms, const flash_scrat
       terms.apply(rows, first + r, score, from, to);
     }
     const auto hide = [&](C hidden) __attribute__((always_inline)) {
-      if (r >= count) {
+      if (r >= count || nothing_hidden) {
         return;
       }
       if (cover.full) {
-        mask_scores(score, {{0, cover.begin, cover.end}, from, to}, from, to, hidden);
+        mask_scores<C, Arch>(score, {{0, cover.begin, cover.end}, from, to}, from, to, hidden);
         return;
       }
       const clipped_ranges seen(rows.visible(first + r), from, cover.end);
-      mask_scores(score, seen, from, to, hidden);
+      mask_scores<C, Arch>(score, seen, from, to, hidden);
       if constexpr (Terms::masks) {
         if (cover.functor) {
           hide_scores(rows, terms, first + r, score, seen, from, hidden);
@@ -377,105 +384,97 @@ void settle_row(const Rows& rows, const Terms& terms, std::int64_t r, int passes
   }
 }
 
-/// One pass of rows [row_begin, row_end) over the keys.
-template <class Terms, class C, class Arch, class TQ, class TK, class TV, class TO>
-void flash_pass(const query_rows<TQ, TK, TV, TO>& rows, const Terms& terms, key_pass pass,
-                std::int64_t row_begin, std::int64_t row_end,
-                const flash_scratch<C, Arch>& s) noexcept {
-  constexpr std::int64_t columns = flash_scratch<C, Arch>::columns;
-  const std::int64_t key_dim = rows.problem.key_dim();
-  const std::int64_t value_dim = rows.problem.value_dim();
-  const std::int64_t block = block_keys<C>(key_dim, value_dim);
-  for (std::int64_t begin = 0; begin < rows.sequence.mask.keys; begin += block) {
-    const std::int64_t end =
-        begin + block < rows.sequence.mask.keys ? begin + block : rows.sequence.mask.keys;
-    // The hull over all rows decides what is packed; most often it is the whole block or nothing.
-    const block_cover all = with_functor(cover(rows, row_begin, row_end - row_begin, begin, end),
-                                         rows, terms, row_begin, row_end - row_begin);
-    if (all.empty()) {
-      continue;
-    }
-    const std::int64_t from = begin + (all.begin - begin) / columns * columns;
-    bool finite = true;
-    rows.with_rows(
-        from, all.end,
-        [&](const auto& keys) {
-          pack_keys<C, Arch>(keys, all.end - from, key_dim, static_cast<int>(columns),
-                             s.key_panels + (from - begin) * key_dim);
-        },
-        [&](const auto& values) {
-          if (pass == key_pass::only || pass == key_pass::weights) {
-            finite =
-                pack_values<C, Arch>(values, all.end - from, value_dim, static_cast<int>(columns),
-                                     block, s.value_panels + (from - begin) * columns);
-          }
-        });
-    flash_block<C, Arch>(rows, terms, s, pass, row_begin, row_end, begin, end, finite);
-  }
-}
-
-/// The queries of rows [row_begin, row_end), scaled, in strips; the last one's missing rows are
-/// zero.
+/// The queries of a strip, scaled: `count` rows from `first` on, missing ones zero.
 template <class C, class Arch, class Rows, class Terms>
-void pack_queries(const Rows& rows, const Terms& terms, std::int64_t row_begin,
-                  std::int64_t row_end, C* out) noexcept {
+void pack_queries(const Rows& rows, const Terms& terms, std::int64_t first, std::int64_t count,
+                  C* out) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
   constexpr int w = simd::lanes<C, Arch>;
-  constexpr int squares = (strip + w - 1) / w;
   const std::int64_t key_dim = rows.problem.key_dim();
-  for (std::int64_t first = row_begin; first < row_end; first += strip) {
-    const std::int64_t count = row_end - first < strip ? row_end - first : strip;
-    decltype(rows.query(0)) query[strip];
-    C factor[strip];
-    for (std::int64_t r = 0; r < strip; ++r) {
-      const std::int64_t row = r < count ? first + r : first;
-      query[r] = rows.query(row);
-      factor[r] = query_factor<C>(rows, terms, row);
+  for (std::int64_t r = 0; r < strip; ++r, out += w) {
+    const auto query = rows.query(r < count ? first + r : first);
+    const V factor(r < count ? query_factor<C>(rows, terms, first + r) : C(0));
+    const std::int64_t whole =
+        r < count ? simd::whole_lanes<C, Arch>(query.element, 0, key_dim, key_dim) : 0;
+    for (std::int64_t d = 0; d < whole; d += w) {
+      (simd::load<C, Arch>(query.data + d) * factor).store_aligned(out + d * strip);
     }
-    for (std::int64_t d = 0; d < key_dim; d += w) {
-      V x[squares][w];
-      simd::unroll<squares>([&](auto s) __attribute__((always_inline)) {
-        simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
-          constexpr int r = s * w + i;
-          if constexpr (r < strip) {
-            x[s][i] = r < count ? simd::load_strided<C, Arch>(query[r].data, query[r].element, d,
-                                                              key_dim) *
-                                      V(factor[r])
-                                : V(C(0));
-          } else {
-            x[s][i] = V(C(0));
-          }
-        });
-        simd::transpose<C, Arch>(x[s]);
-      });
-      // Registers reach beyond a strip's rows: into what is written next, or behind the last strip.
-      const std::int64_t rest = key_dim - d;
-      simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
-        if (i < rest) {
-          simd::unroll<squares>([&](auto s) __attribute__((always_inline)) {
-            x[s][i].store_unaligned(out + (d + i) * strip + s * w);
-          });
-        }
-      });
+    for (std::int64_t d = whole; d < key_dim; d += w) {
+      const V x =
+          r < count ? simd::load_strided<C, Arch>(query.data, query.element, d, key_dim) : V(C(0));
+      (x * factor).store_aligned(out + d * strip);
     }
-    out += strip * key_dim;
   }
 }
 
-/// Rows [row_begin, row_end) of one key-value head in `passes` over the keys; row_begin is a
-/// multiple of the strip.
-template <class Terms, class C, class Arch, class TQ, class TK, class TV, class TO>
-void flash_task(const query_rows<TQ, TK, TV, TO>& rows, int passes, std::int64_t row_begin,
+/// What a task's rows see of one block of keys, and whether its values are all finite.
+struct packed_block {
+  bool empty;
+  bool finite = true;
+};
+
+/// Packs the keys [begin, end), one block, as far as rows [row_begin, row_end) see them, and in
+/// passes that need them their values.
+template <class C, class Arch, class Rows, class Terms>
+packed_block pack_block(const Rows& rows, const Terms& terms, key_pass pass, std::int64_t row_begin,
+                        std::int64_t row_end, std::int64_t begin, std::int64_t end,
+                        const flash_scratch<C, Arch>& s) noexcept {
+  constexpr std::int64_t columns = flash_scratch<C, Arch>::columns;
+  const std::int64_t key_dim = rows.problem.key_dim();
+  const std::int64_t value_dim = rows.problem.value_dim();
+  // The hull over all rows decides what is packed; most often it is the whole block or nothing.
+  const block_cover all = with_functor(cover(rows, row_begin, row_end - row_begin, begin, end),
+                                       rows, terms, row_begin, row_end - row_begin);
+  packed_block packed{all.empty()};
+  if (packed.empty) {
+    return packed;
+  }
+  const std::int64_t from = begin + (all.begin - begin) / columns * columns;
+  rows.with_rows(
+      from, all.end,
+      [&](const auto& keys) {
+        pack_keys<C, Arch>(keys, all.end - from, key_dim, s.key_panels + (from - begin) * key_dim);
+      },
+      [&](const auto& values) {
+        if (pass == key_pass::only || pass == key_pass::weights) {
+          packed.finite = pack_values<C, Arch>(values, all.end - from, value_dim,
+                                               block_keys<C>(key_dim, value_dim),
+                                               s.value_panels + (from - begin) * columns);
+        }
+      });
+  return packed;
+}
+
+/// One pass of rows [row_begin, row_end) over the keys.
+template <class C, class Arch, class Rows, class Terms>
+void flash_pass(const Rows& rows, const Terms& terms, key_pass pass, std::int64_t row_begin,
                 std::int64_t row_end, const flash_scratch<C, Arch>& s) noexcept {
+  const std::int64_t block = block_keys<C>(rows.problem.key_dim(), rows.problem.value_dim());
+  const std::int64_t keys = rows.sequence.mask.keys;
+  for (std::int64_t begin = 0; begin < keys; begin += block) {
+    const std::int64_t end = begin + block < keys ? begin + block : keys;
+    const packed_block packed =
+        pack_block<C, Arch>(rows, terms, pass, row_begin, row_end, begin, end, s);
+    if (!packed.empty) {
+      flash_block<C, Arch>(rows, terms, s, pass, row_begin, row_end, begin, end, packed.finite);
+    }
+  }
+}
+
+/// Packed queries and empty sums of rows [first, last), at the beginning of the scratch.
+template <class C, class Arch, class Rows, class Terms>
+void start_rows(const Rows& rows, const Terms& terms, std::int64_t first, std::int64_t last,
+                const flash_scratch<C, Arch>& s) noexcept {
   constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
+  const std::int64_t key_width = round_up(rows.problem.key_dim(), simd::lanes<C, Arch>);
   const std::int64_t value_width =
       round_up(rows.problem.value_dim(), flash_scratch<C, Arch>::columns);
-  const std::int64_t padded = round_up(row_end - row_begin, strip);
-  const attention_normaliser& how = rows.problem.normaliser;
-
-  const Terms terms(rows.problem);
-  pack_queries<C, Arch>(rows, terms, row_begin, row_end, s.queries);
+  for (std::int64_t r = first; r < last; r += strip) {
+    pack_queries<C, Arch>(rows, terms, r, last - r < strip ? last - r : strip,
+                          s.queries + (r - first) * key_width);
+  }
+  const std::int64_t padded = round_up(last - first, strip);
   for (std::int64_t r = 0; r < padded; ++r) {
     s.state[r] = softmax_state<C, Arch>{};
     s.weighting[r] = row_weighting<C>{};
@@ -483,30 +482,79 @@ void flash_task(const query_rows<TQ, TK, TV, TO>& rows, int passes, std::int64_t
   for (std::int64_t i = 0; i < padded * value_width; ++i) {
     s.values[i] = C(0);
   }
+}
 
+/// The results of rows [first, last), whose sums are at the beginning of the scratch.
+template <class C, class Arch, class Rows, class Terms>
+void finish_rows(const Rows& rows, const Terms& terms, int passes, std::int64_t first,
+                 std::int64_t last, const flash_scratch<C, Arch>& s) noexcept {
+  constexpr int strip = static_cast<int>(flash_scratch<C, Arch>::strip);
+  const std::int64_t value_width =
+      round_up(rows.problem.value_dim(), flash_scratch<C, Arch>::columns);
+  const attention_normaliser& how = rows.problem.normaliser;
+  for (std::int64_t begin = 0; begin < last - first; begin += strip) {
+    alignas(64) C sums[padded_rows<strip, C, Arch>];
+    fold_sums<strip, C, Arch>(s.state + begin, sums);
+    for (std::int64_t r = begin; r < begin + strip && r < last - first; ++r) {
+      const C sum = sums[r - begin];
+      // Passes before the last have brought in the sink, and three passes have divided.
+      const row_total<C> t = passes == 1
+                                 ? rows.template total<C, Arch>(first + r, s.state[r].maximum, sum)
+                                 : row_total<C>{s.state[r].maximum, sum};
+      const std::int64_t visible = how.mean ? visible_keys(rows, terms, first + r) : 0;
+      const C divisor = passes == 3 ? C(1) : divisor_of(how, t.sum, visible);
+      rows.template finish<C, Arch>(first + r, t, divisor, s.values + r * value_width);
+    }
+  }
+}
+
+/// One pass of rows [row_begin, row_end) over keys that are one block: strip after strip from its
+/// queries to its results, which stay in the first-level cache on their way.
+template <class C, class Arch, class Rows, class Terms>
+void flash_one_block(const Rows& rows, const Terms& terms, std::int64_t row_begin,
+                     std::int64_t row_end, const flash_scratch<C, Arch>& s) noexcept {
+  constexpr std::int64_t strip = flash_scratch<C, Arch>::strip;
+  const std::int64_t keys = rows.sequence.mask.keys;
+  const packed_block packed =
+      pack_block<C, Arch>(rows, terms, key_pass::only, row_begin, row_end, 0, keys, s);
+  for (std::int64_t first = row_begin; first < row_end; first += strip) {
+    const std::int64_t last = first + strip < row_end ? first + strip : row_end;
+    start_rows<C, Arch>(rows, terms, first, last, s);
+    if (!packed.empty) {
+      flash_block<C, Arch>(rows, terms, s, key_pass::only, first, last, 0, keys, packed.finite);
+    }
+    finish_rows<C, Arch>(rows, terms, 1, first, last, s);
+  }
+}
+
+/// Rows [row_begin, row_end) of one key-value head in `passes` over the keys; row_begin is a
+/// multiple of the strip.
+template <class Terms, class C, class Arch, class Rows>
+void flash_task(const Rows& rows, int passes, std::int64_t row_begin, std::int64_t row_end,
+                const flash_scratch<C, Arch>& s) noexcept {
+  const Terms terms(rows.problem);
+  if (passes == 1 &&
+      rows.sequence.mask.keys <= block_keys<C>(rows.problem.key_dim(), rows.problem.value_dim())) {
+    flash_one_block<C, Arch>(rows, terms, row_begin, row_end, s);
+    return;
+  }
+  start_rows<C, Arch>(rows, terms, row_begin, row_end, s);
+  const auto pass_over = [&](key_pass pass) {
+    flash_pass<C, Arch>(rows, terms, pass, row_begin, row_end, s);
+  };
   if (passes == 3) {
-    flash_pass<Terms, C, Arch>(rows, terms, key_pass::maximum, row_begin, row_end, s);
+    pass_over(key_pass::maximum);
   }
   if (passes == 1) {
-    flash_pass<Terms, C, Arch>(rows, terms, key_pass::only, row_begin, row_end, s);
+    pass_over(key_pass::only);
   } else {
-    flash_pass<Terms, C, Arch>(rows, terms, key_pass::sums, row_begin, row_end, s);
+    pass_over(key_pass::sums);
     for (std::int64_t r = 0; r < row_end - row_begin; ++r) {
       settle_row<C, Arch>(rows, terms, row_begin + r, passes, s.state[r], s.weighting[r]);
     }
-    flash_pass<Terms, C, Arch>(rows, terms, key_pass::weights, row_begin, row_end, s);
+    pass_over(key_pass::weights);
   }
-
-  for (std::int64_t r = 0; r < row_end - row_begin; ++r) {
-    const C sum = simd::sum_lanes<C, Arch>(s.state[r].sum);
-    // Passes before the last have brought in the sink, and three passes have divided.
-    const row_total<C> t =
-        passes == 1 ? rows.template total<C, Arch>(row_begin + r, s.state[r].maximum, sum)
-                    : row_total<C>{s.state[r].maximum, sum};
-    const std::int64_t visible = how.mean ? visible_keys(rows, terms, row_begin + r) : 0;
-    const C divisor = passes == 3 ? C(1) : divisor_of(how, t.sum, visible);
-    rows.template finish<C, Arch>(row_begin + r, t, divisor, s.values + r * value_width);
-  }
+  finish_rows<C, Arch>(rows, terms, passes, row_begin, row_end, s);
 }
 
 }  // namespace detail

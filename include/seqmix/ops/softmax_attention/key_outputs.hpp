@@ -95,7 +95,7 @@ void sum_key_weights(const query_rows<TQ, TK, TV, TO>& rows, std::int64_t from, 
         simd::exp2<C, Arch>(V::load_aligned(score + j) - reference).store_aligned(score + j);
       }
       // Weights, not scores: a row that is NaN is so only for the keys that it sees.
-      hide_unseen(rows, terms, c, r, score, from, to, from + padded, C(0));
+      hide_unseen<C, Arch>(rows, terms, c, r, score, from, to, from + padded, C(0));
       for (std::int64_t j = 0; j < padded; j += w) {
         (V::load_aligned(sum + j) + V::load_aligned(score + j)).store_aligned(sum + j);
       }

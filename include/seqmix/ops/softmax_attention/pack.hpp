@@ -38,18 +38,21 @@ SEQMIX_ALWAYS_INLINE auto scale_of(const Rows& rows, std::int64_t i) noexcept {
   }
 }
 
-/// Elements of a row from `d` on as numbers, in a register.
-template <class C, class Arch, class T>
-SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> load_numbers(const T* row, std::int64_t element,
-                                                     std::int64_t d, std::int64_t dim,
-                                                     no_scale) noexcept {
-  return simd::load_strided<C, Arch>(row, element, d, dim);
+template <class V>
+SEQMIX_ALWAYS_INLINE V scaled(V x, no_scale) noexcept {
+  return x;
 }
-template <class C, class Arch, class T>
+template <class V, class C>
+SEQMIX_ALWAYS_INLINE V scaled(V x, C scale) noexcept {
+  return x * V(scale);
+}
+
+/// Elements of a row from `d` on as numbers, in a register.
+template <class C, class Arch, class T, class Scale>
 SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> load_numbers(const T* row, std::int64_t element,
                                                      std::int64_t d, std::int64_t dim,
-                                                     C scale) noexcept {
-  return simd::load_strided<C, Arch>(row, element, d, dim) * simd::vec<C, Arch>(scale);
+                                                     Scale scale) noexcept {
+  return scaled(simd::load_strided<C, Arch>(row, element, d, dim), scale);
 }
 
 // What follows takes `strided_rows`, or other rows with `at` and `element`, scaled or not.
@@ -57,10 +60,10 @@ SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> load_numbers(const T* row, std::int64_t 
 /// Keys into panels of `columns` keys, each panel [dim][columns]; missing keys of the last panel
 /// are zero.
 template <class C, class Arch, class Rows>
-void pack_keys(const Rows& keys, std::int64_t count, std::int64_t dim, int columns,
-               C* panels) noexcept {
+void pack_keys(const Rows& keys, std::int64_t count, std::int64_t dim, C* panels) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr int w = simd::lanes<C, Arch>;
+  constexpr std::int64_t columns = simd::tile_shape<Arch>::template columns<C>;
   for (std::int64_t first = 0; first < count; first += w) {
     const std::int64_t present = count - first < w ? count - first : w;
     decltype(keys.at(0)) row[w];
@@ -71,7 +74,19 @@ void pack_keys(const Rows& keys, std::int64_t count, std::int64_t dim, int colum
       scale[i] = scale_of<C>(keys, key);
     }
     C* out = panels + first / columns * columns * dim + first % columns;
-    for (std::int64_t d = 0; d < dim; d += w) {
+    const std::int64_t whole =
+        present == w ? simd::whole_lanes<C, Arch>(keys.element, 0, dim, dim) : 0;
+    for (std::int64_t d = 0; d < whole; d += w) {
+      V square[w];
+      simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+        square[i] = scaled(simd::load<C, Arch>(row[i] + d), scale[i]);
+      });
+      simd::transpose<C, Arch>(square);
+      simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
+        square[i].store_aligned(out + (d + i) * columns);
+      });
+    }
+    for (std::int64_t d = whole; d < dim; d += w) {
       V square[w];
       simd::unroll<w>([&](auto i) __attribute__((always_inline)) {
         square[i] =
@@ -96,26 +111,40 @@ void pack_keys(const Rows& keys, std::int64_t count, std::int64_t dim, int colum
 }
 
 /// Values into panels of `columns` elements, each panel [capacity][columns] with the first `count`
-/// rows set. Returns whether all are finite: x - x is zero for a finite x and NaN for any other.
+/// rows set. Returns whether all are finite: 0 x is zero for a finite x and NaN for any other.
 template <class C, class Arch, class Rows>
-bool pack_values(const Rows& values, std::int64_t count, std::int64_t dim, int columns,
-                 std::int64_t capacity, C* panels) noexcept {
-  constexpr int w = simd::lanes<C, Arch>;
+bool pack_values(const Rows& values, std::int64_t count, std::int64_t dim, std::int64_t capacity,
+                 C* panels) noexcept {
   using V = simd::vec<C, Arch>;
-  V probe(C(0));
+  constexpr int w = simd::lanes<C, Arch>;
+  constexpr int width = simd::tile_shape<Arch>::width;
+  constexpr std::int64_t columns = width * w;
+  const std::int64_t whole =
+      simd::whole_lanes<C, Arch>(values.element, 0, dim, dim) / columns * columns;
+  V probe[width];
+  simd::unroll<width>([&](auto c) __attribute__((always_inline)) { probe[c] = V(C(0)); });
   for (std::int64_t j = 0; j < count; ++j) {
     const auto* row = values.at(j);
     const auto scale = scale_of<C>(values, j);
-    for (std::int64_t d = 0; d < dim; d += columns) {
-      C* out = panels + (d / columns * capacity + j) * columns;
-      for (int c = 0; c < columns; c += w) {
-        const V x = load_numbers<C, Arch>(row, values.element, d + c, dim, scale);
-        x.store_aligned(out + c);
-        probe += x - x;
-      }
+    C* out = panels + j * columns;
+    const auto keep = [&](auto c, V x) __attribute__((always_inline)) {
+      x.store_aligned(out + c * w);
+      probe[c] = simd::fma(x, V(C(0)), probe[c]);
+    };
+    for (std::int64_t d = 0; d < whole; d += columns, out += capacity * columns) {
+      simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
+        keep(c, scaled(simd::load<C, Arch>(row + d + c * w), scale));
+      });
+    }
+    for (std::int64_t d = whole; d < dim; d += columns, out += capacity * columns) {
+      simd::unroll<width>([&](auto c) __attribute__((always_inline)) {
+        keep(c, load_numbers<C, Arch>(row, values.element, d + c * w, dim, scale));
+      });
     }
   }
-  return simd::sum_lanes<C, Arch>(probe) == C(0);
+  V sum(C(0));
+  simd::unroll<width>([&](auto c) __attribute__((always_inline)) { sum += probe[c]; });
+  return simd::sum_lanes<C, Arch>(sum) == C(0);
 }
 
 /// Rows into a dense [count][stride] array, zero beyond `dim`. `before(j)` is called ahead of row

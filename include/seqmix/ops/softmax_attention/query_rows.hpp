@@ -76,16 +76,19 @@ struct row_geometry {
         group(p.group()) {}
 
   SEQMIX_ALWAYS_INLINE std::int64_t count() const noexcept { return sequence.mask.queries * group; }
-  SEQMIX_ALWAYS_INLINE key_ranges visible(std::int64_t r) const noexcept {
-    return sequence.mask.row(r / group);
+  /// Row r's token and query head; a branch costs less than a division.
+  SEQMIX_ALWAYS_INLINE std::int64_t token_of(std::int64_t r) const noexcept {
+    return group == 1 ? r : r / group;
   }
-  /// Row r's query head.
   SEQMIX_ALWAYS_INLINE std::int64_t head_of(std::int64_t r) const noexcept {
-    return kv_head * group + r % group;
+    return group == 1 ? kv_head : kv_head * group + r % group;
+  }
+  SEQMIX_ALWAYS_INLINE key_ranges visible(std::int64_t r) const noexcept {
+    return sequence.mask.row(token_of(r));
   }
   /// The place of row r's query among the keys.
   SEQMIX_ALWAYS_INLINE std::int64_t place_of_row(std::int64_t r) const noexcept {
-    return r / group + sequence.mask.keys - sequence.mask.queries;
+    return token_of(r) + sequence.mask.keys - sequence.mask.queries;
   }
 };
 
@@ -100,8 +103,12 @@ struct query_rows : row_geometry {
       : row_geometry(p, which, head), tensors(p) {}
 
   SEQMIX_ALWAYS_INLINE strided_rows<TQ> query(std::int64_t r) const noexcept {
-    return {&tensors.q(sequence.batch, sequence.q_begin + r / group, head_of(r), 0), 0,
+    return {&tensors.q(sequence.batch, sequence.q_begin + token_of(r), head_of(r), 0), 0,
             tensors.q.stride(3)};
+  }
+  /// Where row r's results go.
+  SEQMIX_ALWAYS_INLINE TO* output(std::int64_t r) const noexcept {
+    return &tensors.o(sequence.batch, sequence.q_begin + token_of(r), head_of(r), 0);
   }
   /// How many keys lie at one stride from key `from` on: those left in the sequence, or in the
   /// page.
@@ -147,24 +154,38 @@ struct query_rows : row_geometry {
   }
 
   /// Writes the results of row r from its accumulated values, which are padded to a whole register,
-  /// and what they are divided by: zeros when that is zero.
+  /// and what they are divided by: zeros when that is zero. No divisor is so small that its
+  /// reciprocal overflows: weights below the normal range are zero.
   template <class C, class Arch>
   SEQMIX_ALWAYS_INLINE void finish(std::int64_t r, row_total<C> t, C divisor,
                                    const C* values) const noexcept {
     using V = simd::vec<C, Arch>;
-    const std::int64_t token = sequence.q_begin + r / group;
-    TO* out = &tensors.o(sequence.batch, token, head_of(r), 0);
+    constexpr std::int64_t w = simd::lanes<C, Arch>;
+    TO* out = output(r);
+    const std::int64_t step = tensors.o.stride(3);
     const std::int64_t dim = problem.value_dim();
-    for (std::int64_t c = 0; c < dim; c += simd::lanes<C, Arch>) {
-      const V value =
-          divisor == C(0) ? V(C(0)) : V::load_unaligned(values + c) * V(t.shrink) / V(divisor);
-      simd::store_strided<C, Arch>(value, out, tensors.o.stride(3), c, dim);
+    if (divisor == C(0)) {
+      for (std::int64_t c = 0; c < dim; c += w) {
+        simd::store_strided<C, Arch>(V(C(0)), out, step, c, dim);
+      }
+    } else {
+      const V factor(t.shrink / divisor);
+      const std::int64_t whole = simd::whole_lanes<C, Arch>(step, 0, dim, dim);
+      for (std::int64_t c = 0; c < whole; c += w) {
+        simd::store<C, Arch>(V::load_unaligned(values + c) * factor, out + c);
+      }
+      for (std::int64_t c = whole; c < dim; c += w) {
+        simd::store_strided<C, Arch>(V::load_unaligned(values + c) * factor, out, step, c, dim);
+      }
     }
-    // With no weight at all the logarithm gives minus infinity, as it must.
-    const double lse = static_cast<double>(softmax_reference(t.maximum)) * std::numbers::ln2 +
-                       std::log(static_cast<double>(t.sum));
-    write_lse(problem.lse, sequence.batch, head_of(r), token, lse);
-    write_lse(problem.row_lse, sequence.batch, head_of(r), token, lse);
+    if (problem.lse.given() || problem.row_lse.given()) {
+      // With no weight at all the logarithm gives minus infinity, as it must.
+      const double lse = static_cast<double>(softmax_reference(t.maximum)) * std::numbers::ln2 +
+                         std::log(static_cast<double>(t.sum));
+      const std::int64_t token = sequence.q_begin + token_of(r);
+      write_lse(problem.lse, sequence.batch, head_of(r), token, lse);
+      write_lse(problem.row_lse, sequence.batch, head_of(r), token, lse);
+    }
   }
 
  private:
@@ -238,17 +259,31 @@ SEQMIX_ALWAYS_INLINE block_cover cover(const row_geometry& rows, std::int64_t fi
   return c;
 }
 
-/// Scores of keys [from, to), of which row sees `c` only: the others become `hidden`.
-template <class C>
+/// Elements [begin, end) of an aligned row, which has whole registers, become `x`.
+template <class C, class Arch>
+SEQMIX_ALWAYS_INLINE void fill(C* row, std::int64_t begin, std::int64_t end, C x) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr std::int64_t w = simd::lanes<C, Arch>;
+  for (std::int64_t j = begin / w * w; j < end; j += w) {
+    if (j >= begin && j + w <= end) {
+      V(x).store_aligned(row + j);
+    } else {
+      const V lane = simd::lane_numbers<C, Arch>();
+      const auto inside = lane >= V(static_cast<C>(begin - j)) && lane < V(static_cast<C>(end - j));
+      xsimd::select(inside, V(x), V::load_aligned(row + j)).store_aligned(row + j);
+    }
+  }
+}
+
+/// Scores of keys [from, to), whole registers, of which row sees `c` only: the others become
+/// `hidden`.
+template <class C, class Arch>
 SEQMIX_ALWAYS_INLINE void mask_scores(C* score, clipped_ranges c, std::int64_t from,
                                       std::int64_t to, C hidden) noexcept {
-  const std::int64_t gap_end = c.end > c.begin ? c.begin : to;
-  for (std::int64_t j = c.sink_end > from ? c.sink_end : from; j < gap_end; ++j) {
-    score[j - from] = hidden;
-  }
-  for (std::int64_t j = c.end > c.begin ? c.end : to; j < to; ++j) {
-    score[j - from] = hidden;
-  }
+  const bool run = c.end > c.begin;
+  fill<C, Arch>(score, (c.sink_end > from ? c.sink_end : from) - from, (run ? c.begin : to) - from,
+                hidden);
+  fill<C, Arch>(score, (run ? c.end : to) - from, to - from, hidden);
 }
 
 }  // namespace detail

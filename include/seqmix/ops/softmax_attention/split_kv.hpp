@@ -87,12 +87,12 @@ struct dense_rows {
 
 /// Writes `hidden` over row r's scores of the keys [begin, padded) that it does not see, and of
 /// those from `end` on, which are none.
-template <class C, class Terms>
+template <class C, class Arch, class Terms>
 SEQMIX_ALWAYS_INLINE void hide_unseen(const row_geometry& rows, const Terms& terms, block_cover c,
                                       std::int64_t r, C* score, std::int64_t begin,
                                       std::int64_t end, std::int64_t padded, C hidden) noexcept {
   const clipped_ranges seen(rows.visible(r), begin, end);
-  mask_scores(score, seen, begin, padded, hidden);
+  mask_scores<C, Arch>(score, seen, begin, padded, hidden);
   if constexpr (Terms::masks) {
     if (c.functor) {
       hide_scores(rows, terms, r, score, seen, begin, hidden);
@@ -124,7 +124,7 @@ void split_strip(const row_geometry& rows, const Terms& terms, const split_scrat
         terms.apply(rows, first + r, score, begin, begin + padded);
       }
       const auto hide = [&](C hidden) __attribute__((always_inline)) {
-        hide_unseen(rows, terms, c, first + r, score, begin, end, begin + padded, hidden);
+        hide_unseen<C, Arch>(rows, terms, c, first + r, score, begin, end, begin + padded, hidden);
       };
       factor[r] = weigh<C, Arch>(rows.problem.normaliser, key_pass::only, score, padded,
                                  s.state[first + r], row_weighting<C>{}, hide);

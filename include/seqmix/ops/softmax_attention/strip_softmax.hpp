@@ -32,27 +32,34 @@ SEQMIX_ALWAYS_INLINE simd::vec<C, Arch> weight_below(simd::vec<C, Arch> x) noexc
 template <int Rows, class C, class Arch>
 inline constexpr int padded_rows = static_cast<int>(round_up(Rows, simd::lanes<C, Arch>));
 
-/// The largest lane of each of `Rows` registers, in order; zeros behind them, up to whole
-/// registers.
-template <int Rows, class C, class Arch>
-SEQMIX_ALWAYS_INLINE void largest_lanes(const simd::vec<C, Arch> (&x)[Rows], C* out) noexcept {
+/// f over the lanes of each of `Rows` registers, in an order that is the same for all, into `out`;
+/// zeros behind them, up to whole registers.
+template <int Rows, class C, class Arch, class F>
+SEQMIX_ALWAYS_INLINE void fold_rows(const simd::vec<C, Arch> (&x)[Rows], C* out, F&& f) noexcept {
   using V = simd::vec<C, Arch>;
   constexpr int w = simd::lanes<C, Arch>;
   constexpr int padded = padded_rows<Rows, C, Arch>;
-  if constexpr (2 * Rows > w) {
-    V square[padded];
-    simd::unroll<padded>([&](auto i) __attribute__((always_inline)) {
-      if constexpr (i < Rows) {
-        square[i] = x[i];
-      } else {
-        square[i] = V(C(0));
-      }
-    });
-    for (int i = 0; i < padded; i += w) {
-      simd::fold_each<C, Arch>(square + i, [](V a, V b) __attribute__((always_inline)) {
-        return xsimd::max(a, b);
-      }).store_aligned(out + i);
+  V square[padded];
+  simd::unroll<padded>([&](auto i) __attribute__((always_inline)) {
+    if constexpr (i < Rows) {
+      square[i] = x[i];
+    } else {
+      square[i] = V(C(0));
     }
+  });
+  for (int i = 0; i < padded; i += w) {
+    simd::fold_each<C, Arch>(square + i, f).store_aligned(out + i);
+  }
+}
+
+/// The largest lane of each of `Rows` registers, as `fold_rows` puts them.
+template <int Rows, class C, class Arch>
+SEQMIX_ALWAYS_INLINE void largest_lanes(const simd::vec<C, Arch> (&x)[Rows], C* out) noexcept {
+  using V = simd::vec<C, Arch>;
+  constexpr int padded = padded_rows<Rows, C, Arch>;
+  if constexpr (2 * Rows > simd::lanes<C, Arch>) {
+    fold_rows<Rows, C, Arch>(
+        x, out, [](V a, V b) __attribute__((always_inline)) { return xsimd::max(a, b); });
   } else {
     simd::unroll<padded>([&](auto i) __attribute__((always_inline)) {
       if constexpr (i < Rows) {
@@ -62,6 +69,15 @@ SEQMIX_ALWAYS_INLINE void largest_lanes(const simd::vec<C, Arch> (&x)[Rows], C* 
       }
     });
   }
+}
+
+/// The weight sums of `Rows` rows, as `fold_rows` puts them.
+template <int Rows, class C, class Arch>
+SEQMIX_ALWAYS_INLINE void fold_sums(const softmax_state<C, Arch>* state, C* out) noexcept {
+  using V = simd::vec<C, Arch>;
+  V sum[Rows];
+  simd::unroll<Rows>([&](auto r) __attribute__((always_inline)) { sum[r] = state[r].sum; });
+  fold_rows<Rows, C, Arch>(sum, out, [](V a, V b) __attribute__((always_inline)) { return a + b; });
 }
 
 /// The largest of each of `Rows` rows of `n` scores, `stride` apart, as `largest_lanes` puts them.
