@@ -98,29 +98,20 @@ struct score_terms {
   /// sooner: what is there then does not matter.
   void apply(const row_geometry& rows, std::int64_t r, C* score, std::int64_t from,
              std::int64_t to) const noexcept {
-    const std::int64_t token = r / rows.group;
-    const std::int64_t head = rows.kv_head * rows.group + r % rows.group;
-    const std::int64_t diagonal = token + rows.sequence.mask.keys - rows.sequence.mask.queries;
+    const std::int64_t token = rows.token_of(r);
+    const std::int64_t head = rows.head_of(r);
+    const std::int64_t diagonal = rows.place_of_row(r);
     if (problem.softcap > 0) {
       const V cap(static_cast<C>(problem.softcap * std::numbers::log2e));
       const V inverse(static_cast<C>(1 / (problem.softcap * std::numbers::log2e)));
       for (std::int64_t j = 0; j < to - from; j += w) {
-        (cap * simd::tanh<C, Arch>(V::load_aligned(score + j) * inverse)).store_aligned(score + j);
+        simd::soft_cap<C, Arch>(V::load_aligned(score + j), cap, inverse).store_aligned(score + j);
       }
     }
     if (problem.alibi.given()) {
       subtract_distances(rows, token, head, score, from, to);
     } else if (problem.alibi_slopes.given()) {
-      const V slope(slope_of(head));
-      alignas(64) C steps[w];
-      for (int i = 0; i < w; ++i) {
-        steps[i] = static_cast<C>(i);
-      }
-      const V step = V::load_aligned(steps);
-      for (std::int64_t j = 0; j < to - from; j += w) {
-        const V distance = xsimd::abs(V(static_cast<C>(diagonal - from - j)) - step);
-        simd::fnma(slope, distance, V::load_aligned(score + j)).store_aligned(score + j);
-      }
+      subtract_distances_to(diagonal, V(slope_of(head)), score, from, to);
     }
     if (problem.bias.given()) {
       const bias_row at(problem.bias, rows.index, head, token);
@@ -155,6 +146,40 @@ struct score_terms {
  private:
   SEQMIX_ALWAYS_INLINE C slope_of(std::int64_t head) const noexcept {
     return real_at<C>(problem.alibi_slopes, head) * static_cast<C>(std::numbers::log2e);
+  }
+
+  /// ALiBi of a row whose query stands at key `diagonal`.
+  SEQMIX_ALWAYS_INLINE void subtract_distances_to(std::int64_t diagonal, V slope, C* score,
+                                                  std::int64_t from,
+                                                  std::int64_t to) const noexcept {
+    const auto distances_at = [&](std::int64_t j) __attribute__((always_inline)) {
+      return V(static_cast<C>(diagonal - from - j)) - simd::lane_numbers<C, Arch>();
+    };
+    const auto subtract = [&](std::int64_t j, V distance) __attribute__((always_inline)) {
+      simd::fnma(slope, distance, V::load_aligned(score + j)).store_aligned(score + j);
+    };
+    constexpr std::int64_t exact = std::int64_t{1} << 24;
+    const std::int64_t keys = to - from;
+    if (diagonal - from >= exact || to - diagonal >= exact) {
+      for (std::int64_t j = 0; j < keys; j += w) {
+        subtract(j, xsimd::abs(distances_at(j)));
+      }
+      return;
+    }
+    // Distances are whole numbers: one less is as good as a new one, and none before the diagonal
+    // has a sign. What lies behind it in a causal row is hidden later.
+    const std::int64_t before = problem.causal || to <= diagonal ? keys
+                                : diagonal > from                ? (diagonal - from) / w * w
+                                                                 : 0;
+    V distance = distances_at(0);
+    const V step(static_cast<C>(w));
+    std::int64_t j = 0;
+    for (; j < before; j += w, distance -= step) {
+      subtract(j, distance);
+    }
+    for (; j < keys; j += w, distance -= step) {
+      subtract(j, xsimd::abs(distance));
+    }
   }
 
   /// ALiBi between indexes. There are none for keys past the sequence's last.
