@@ -20,6 +20,15 @@ struct strided_rows {
   SEQMIX_ALWAYS_INLINE const T* at(std::int64_t i) const noexcept { return data + i * row; }
 };
 
+/// Asks for a row of memory ahead of its use.
+template <class T>
+SEQMIX_ALWAYS_INLINE void prefetch_row(const T* row, std::int64_t elements) noexcept {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  for (std::int64_t i = 0; i < elements; i += line) {
+    __builtin_prefetch(row + i);
+  }
+}
+
 /// Rows of integers, each with a scale: `scale(i)`.
 template <class Rows, class Scale>
 struct scaled_rows : Rows {

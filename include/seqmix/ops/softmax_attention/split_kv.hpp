@@ -69,15 +69,6 @@ constexpr std::int64_t partial_width(std::int64_t value_dim) noexcept {
   return 2 + round_up(value_dim, 16);
 }
 
-/// Asks for a row of memory ahead of its use.
-template <class T>
-SEQMIX_ALWAYS_INLINE void prefetch_row(const T* row, std::int64_t elements) noexcept {
-  constexpr std::int64_t line = 64 / sizeof(T);
-  for (std::int64_t i = 0; i < elements; i += line) {
-    __builtin_prefetch(row + i);
-  }
-}
-
 /// Rows that can be read as they lie: a unit stride inside a row of whole registers.
 template <class T>
 struct dense_rows {
