@@ -18,6 +18,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -35,7 +36,7 @@ import libraries  # noqa: E402
 import openblas  # noqa: E402
 import operators  # noqa: E402
 import torch_cpu  # noqa: E402
-from timing import Timer, summary  # noqa: E402
+from timing import REST_BEFORE_CEILINGS, Timer, summary  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "bench" / "report"))
 import peers_page  # noqa: E402
@@ -132,6 +133,8 @@ def measure_peer(side, row, x, threads, expected, ours, timer):
 
 def measure(row, threads, seqmix, peers, sgemm, timer, tick):
     def ceilings():
+        if threads > 1:
+            time.sleep(REST_BEFORE_CEILINGS)
         rates = seqmix.probes(threads)
         if sgemm is not None and row.group == "softmax":
             rates["sgemm"] = sgemm.rate(threads)

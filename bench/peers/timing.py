@@ -4,7 +4,10 @@ import math
 import statistics
 import time
 
-REST = 0.003  # seconds before a block of several threads: another side's threads stop spinning
+# Seconds before several threads are timed, in which another side's stop spinning: before a block,
+# and before the ceilings, which have no block that is not timed. OpenBLAS's spin for some 30 ms.
+REST = 0.003
+REST_BEFORE_CEILINGS = 0.1
 
 
 def summary(samples):

@@ -37,12 +37,13 @@ inline constexpr capped_and_near test_score{3, 0.05f};
 /// Several masks as one type, so that its kernels are compiled once.
 struct test_mask {
   /// Pairs at random, different for each head and sequence; chunks of 48 tokens and the one before;
-  /// a prefix of 50 keys; no pair at all.
-  enum class rule { scattered, chunks, prefix, nothing };
+  /// a prefix of 50 keys; no pair at all; the blocks of lists.
+  enum class rule { scattered, chunks, prefix, nothing, lists };
 
   rule which;
   bool answers = true;                  ///< for blocks; else all are partial
   unsigned long long* asked = nullptr;  ///< counts the pairs that were asked about
+  seqmix::block_list_mask lists{};      ///< in the memory of who runs it
 
   SEQMIX_HOST_DEVICE bool operator()(const seqmix::score_context& at) const {
     expect_pair(at);
@@ -54,6 +55,8 @@ struct test_mask {
         return prefix()(at);
       case rule::nothing:
         return false;
+      case rule::lists:
+        return lists(at);
       default: {
         auto x = static_cast<std::uint32_t>(((at.sequence * 7 + at.head) * 1000 + at.query) * 1000 +
                                             at.key);
@@ -70,6 +73,9 @@ struct test_mask {
     }
     if (answers && which == rule::prefix) {
       return prefix().classify(b);
+    }
+    if (answers && which == rule::lists) {
+      return lists.classify(b);
     }
     return answers && which == rule::nothing ? seqmix::block_visibility::empty
                                              : seqmix::block_visibility::partial;

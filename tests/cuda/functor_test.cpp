@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "functor_calls.hpp"
@@ -140,6 +142,49 @@ TEST_CASE("a mask functor hides pairs, alone and with everything else", "[functo
           c.sink_logits = true;
           check(c, scored_and_masked_by({rule}));
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("lists of kept blocks in the GPU's memory", "[functor]") {
+  for (const auto& [block_queries, block_keys] :
+       {std::pair{64, 64}, std::pair{128, 128}, std::pair{16, 48}, std::pair{100, 30}}) {
+    // Maps for each sequence and each pair of heads.
+    const std::int64_t query_blocks = 300 / block_queries + 1;
+    std::vector<std::int32_t> begins{0};
+    std::vector<std::int32_t> blocks;
+    for (std::int64_t row = 0; row < 4 * query_blocks; ++row) {
+      for (std::int64_t block = 0; block <= 500 / block_keys; ++block) {
+        if (mix(static_cast<std::uint64_t>(row * 64 + block)) % 3 == 0) {
+          blocks.push_back(static_cast<std::int32_t>(block));
+        }
+      }
+      begins.push_back(static_cast<std::int32_t>(blocks.size()));
+    }
+    const auto copied = [](const std::vector<std::int32_t>& x) {
+      const std::size_t bytes = x.size() * sizeof(std::int32_t);
+      auto there =
+          std::make_unique<cuda_memory>(bytes, seqmix::device{seqmix::device_kind::cuda, 0});
+      cuda_check(cudaMemcpy(there->data(), x.data(), bytes, cudaMemcpyDefault), "cudaMemcpy");
+      return there;
+    };
+    const auto begins_there = copied(begins);
+    const auto blocks_there = copied(blocks);
+    test_mask here{test_mask::rule::lists};
+    here.lists = {{block_queries, block_keys, query_blocks, 2, 2}, begins.data(), blocks.data()};
+    test_mask there = here;
+    there.lists.begins = reinterpret_cast<const std::int32_t*>(begins_there->data());
+    there.lists.blocks = reinterpret_cast<const std::int32_t*>(blocks_there->data());
+    const functor_call call = [&](attention_problem& p, const seqmix::context* ctx) {
+      run_masked(p, ctx != nullptr ? there : here, ctx);
+    };
+    for (const call_form form : forms) {
+      for (const auto& [T, S] : {std::pair{7, 300}, std::pair{150, 300}, std::pair{300, 500}}) {
+        attention_case c = case_of<f16>(T, S, 64, form);
+        check(c, call);
+        c.causal = true;
+        check(c, call);
       }
     }
   }

@@ -21,21 +21,6 @@ using seqmix::score_context;
 
 namespace {
 
-/// Who sees whom, one string for each query: the last `queries` of `keys` places.
-template <class Mask>
-std::vector<std::string> picture(const Mask& mask, std::int64_t queries, std::int64_t keys,
-                                 std::int64_t sequence = 0) {
-  std::vector<std::string> rows;
-  for (std::int64_t i = 0; i < queries; ++i) {
-    std::string row;
-    for (std::int64_t j = 0; j < keys; ++j) {
-      row += mask({sequence, 0, i, j, queries, keys}) ? 'x' : '.';
-    }
-    rows.push_back(row);
-  }
-  return rows;
-}
-
 using rows = std::vector<std::string>;
 
 /// Numbers for the tokens of several sequences: runs of 1 to `longest` tokens, `kinds` of them.
@@ -52,22 +37,6 @@ std::vector<std::int32_t> runs_of_ids(std::int64_t n, std::int64_t longest, std:
     id = rising ? id + 1 : static_cast<std::int32_t>(r >> 20) % kinds - 1;
   }
   return ids;
-}
-
-/// Every form and algorithm; each sequence has numbers of its own.
-template <class Mask>
-void check_in_calls(const Mask& mask) {
-  for (const call_form form :
-       {call_form::batched, call_form::packed, call_form::cached, call_form::paged}) {
-    for (const auto& [T, S] : {std::pair{5, 400}, std::pair{90, 300}, std::pair{60, 20}}) {
-      attention_case c = case_of(T, S, form);
-      check_against_oracle<float>(c, any_mask(mask));
-      c.causal = true;
-      c.sinks = 2;
-      c.window = {.left = 200};
-      check_against_oracle<float>(c, any_mask(mask));
-    }
-  }
 }
 
 constexpr std::int32_t frames[] = {0, 0, 1, 2, 2, 2, 3, 3, 3, 3, 3, 5, 5, 6};

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -106,6 +107,37 @@ void check_classification(const Mask& mask) {
   }
   CHECK(wrong == 0);
   CHECK(decided > 0);
+}
+
+/// Every form and algorithm; each sequence has numbers of its own.
+template <class Mask>
+void check_in_calls(const Mask& mask) {
+  for (const call_form form :
+       {call_form::batched, call_form::packed, call_form::cached, call_form::paged}) {
+    for (const auto& [T, S] : {std::pair{5, 400}, std::pair{90, 300}, std::pair{60, 20}}) {
+      attention_case c = case_of(T, S, form);
+      check_against_oracle<float>(c, any_mask(mask));
+      c.causal = true;
+      c.sinks = 2;
+      c.window = {.left = 200};
+      check_against_oracle<float>(c, any_mask(mask));
+    }
+  }
+}
+
+/// Who sees whom, one string for each query: the last `queries` of `keys` places.
+template <class Mask>
+std::vector<std::string> picture(const Mask& mask, std::int64_t queries, std::int64_t keys,
+                                 std::int64_t sequence = 0) {
+  std::vector<std::string> rows;
+  for (std::int64_t i = 0; i < queries; ++i) {
+    std::string row;
+    for (std::int64_t j = 0; j < keys; ++j) {
+      row += mask({sequence, 0, i, j, queries, keys}) ? 'x' : '.';
+    }
+    rows.push_back(row);
+  }
+  return rows;
 }
 
 }  // namespace seqmix_test
