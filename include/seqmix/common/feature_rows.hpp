@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <seqmix/common/feature_map.hpp>
+#include <seqmix/core/round_up.hpp>
 #include <seqmix/simd/load.hpp>
 #include <seqmix/simd/math.hpp>
 
@@ -17,8 +18,7 @@ namespace detail {
 /// A row of `n` elements in whole registers.
 template <class C, class Arch>
 constexpr std::int64_t padded(std::int64_t n) noexcept {
-  constexpr std::int64_t w = simd::lanes<C, Arch>;
-  return (n + w - 1) / w * w;
+  return round_up(n, simd::lanes<C, Arch>);
 }
 
 /// Elements of scratch that `feature_row` needs for a row of `n`.

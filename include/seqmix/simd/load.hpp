@@ -47,24 +47,26 @@ SEQMIX_ALWAYS_INLINE void store(vec<C, Arch> x, T* p) noexcept {
 
 namespace detail {
 
-template <class C, int N>
+/// An instruction set's own, though its bytes are those of all that have as many lanes: what units
+/// for different ones share is a symbol of neither.
+template <class C, class Arch>
 struct counted {
-  alignas(64) C lane[N];
+  alignas(64) C lane[lanes<C, Arch>];
   constexpr counted() noexcept : lane{} {
-    for (int i = 0; i < N; ++i) {
+    for (int i = 0; i < lanes<C, Arch>; ++i) {
       lane[i] = static_cast<C>(i);
     }
   }
 };
-template <class C, int N>
-inline constexpr counted<C, N> counted_lanes{};
+template <class C, class Arch>
+inline constexpr counted<C, Arch> counted_lanes{};
 
 }  // namespace detail
 
 /// 0, 1, 2 ... in the lanes.
 template <class C, class Arch>
 SEQMIX_ALWAYS_INLINE vec<C, Arch> lane_numbers() noexcept {
-  return vec<C, Arch>::load_aligned(detail::counted_lanes<C, lanes<C, Arch>>.lane);
+  return vec<C, Arch>::load_aligned(detail::counted_lanes<C, Arch>.lane);
 }
 
 /// Elements [i, i + lanes) of a strided row of `n`; lanes past the end are zero and their memory is

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <seqmix/core/round_up.hpp>
 #include <seqmix/ops/elementwise_scan/plan.hpp>
 #include <seqmix/ops/elementwise_scan/rows.hpp>
 
@@ -92,7 +93,7 @@ class scan_task {
     tile.parameters = scratch_.parameters + c;
     tile.plane_step = plan_.plane_step;
     tile.tokens = tokens;
-    tile.channels = (channels + w - 1) / w * w;
+    tile.channels = round_up(channels, w);
     tile.ahead = 1 + plan_type::widest / tile.channels / 2;
     tile.streams = plan_.streams;
     tile.paired = plan_.paired;

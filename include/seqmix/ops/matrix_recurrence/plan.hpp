@@ -2,6 +2,7 @@
 #pragma once
 
 #include <seqmix/core/context.hpp>
+#include <seqmix/core/round_up.hpp>
 #include <seqmix/dispatch/registry.hpp>
 #include <seqmix/ops/matrix_recurrence/chunk.hpp>
 #include <seqmix/ops/matrix_recurrence/recurrent.hpp>
@@ -160,7 +161,7 @@ struct recurrence_plan {
         transition_width = state_tile_width<C, Arch>(p.key_dim(), p.key_dim());
         transition_tiles = (p.key_dim() + transition_width * w - 1) / (transition_width * w);
       }
-      segment_elements = state_elements(p) + transition_elements(p) + (p.key_dim() + w - 1) / w * w;
+      segment_elements = state_elements(p) + transition_elements(p) + round_up(p.key_dim(), w);
     }
     scratch_layout layout;
     const token_rows<C, Arch> rows(layout, p, block, choice.defers());

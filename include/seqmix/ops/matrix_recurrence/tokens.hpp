@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <seqmix/common/feature_rows.hpp>
+#include <seqmix/core/round_up.hpp>
 #include <seqmix/core/workspace.hpp>
 #include <seqmix/ops/matrix_recurrence/gates.hpp>
 #include <seqmix/simd/load.hpp>
@@ -48,14 +49,14 @@ struct token_rows {
              bool defers) noexcept
       : deferring(defers) {
     constexpr std::int64_t w = simd::lanes<C, Arch>;
-    keys = (p.key_dim() + w - 1) / w * w;
-    values = (p.value_dim() + 4 * w - 1) / (4 * w) * (4 * w);
+    keys = round_up(p.key_dim(), w);
+    values = round_up(p.value_dim(), 4 * w);
     const bool reads = p.update != state_update::none;
     q = layout.take<C>(n * keys);
     k = layout.take<C>(n * keys);
     decay = layout.take<C>(p.decay == state_decay::per_key ? n * keys : n);
     // Whole registers of numbers, of whatever type.
-    const std::int64_t numbers = (n + 15) / 16 * 16;
+    const std::int64_t numbers = round_up(n, 16);
     number = layout.take<double>(p.decay == state_decay::scalar ? numbers : 0);
     dt = layout.take<C>(p.steps.given ? numbers : 0);
     const bool rates = p.decay == state_decay::per_key && has_head_parameters(p.gates.encoding);
