@@ -23,9 +23,7 @@ function(seqmix_add_catch_test source)
   seqmix_link_optional(${target} ${source})
   cmake_path(GET source PARENT_PATH folder)
   if(TARGET seqmix_test_kernels_${folder})
-    target_link_libraries(${target} PRIVATE seqmix_test_kernels_${folder})
-    target_compile_options(${target}
-      PRIVATE "SHELL:-include \"${CMAKE_CURRENT_SOURCE_DIR}/support/kernels/${folder}.hpp\"")
+    seqmix_link_test_kernels(${target} ${folder})
   endif()
 
   add_test(NAME ${name} COMMAND ${target})
