@@ -158,6 +158,8 @@ inline void check_device_corners(const attention_calls& calls) {
   check({.T = 700, .S = 1500, .causal = true, .window = {.left = 100}, .sinks = 4, .lse = f32});
   check({.T = 300, .S = 900, .window = {.left = 60, .right = 90}, .sinks = 130, .lse = f32});
   check({.T = 900, .S = 100, .window = {.left = 20}, .sinks = 3, .lse = f32});
+  // Sinks in tiles behind the window's last.
+  check({.T = 150, .S = 300, .window = {.left = 30, .right = 10}, .sinks = 290, .lse = f32});
   // Every term at once, on scores that the cap bends.
   check({.B = 2,
          .T = 200,

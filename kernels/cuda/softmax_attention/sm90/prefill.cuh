@@ -167,8 +167,11 @@ struct computing_warpgroup {
   /// From this tile on this warpgroup's rows see nothing any more.
   __device__ __forceinline__ int tiles_of_own_rows() const {
     const int row = of()->item.first_row + 64 * number;
-    const int end =
-        shape.token(row) < of()->place.queries ? of()->mask.row(shape.token(row + 63)).end : 0;
+    int end = 0;
+    if (shape.token(row) < of()->place.queries) {
+      const row_keys last = of()->mask.row(shape.token(row + 63));
+      end = max(last.end, last.sink_end);
+    }
     return uniform((end + tile_keys - 1) / tile_keys);
   }
 
