@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <seqmix/core/context.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>
 #include <seqmix/ops/softmax_attention/score.hpp>
@@ -12,12 +13,14 @@
 namespace seqmix_test {
 
 /// What a functor may rely on: the pair is one of the sequence's. Functors look things up by it.
-SEQMIX_HOST_DEVICE inline void expect_pair([[maybe_unused]] const seqmix::score_context& at) {
-#if defined(__CUDA_ARCH__)
+SEQMIX_HOST_DEVICE inline void expect_pair(const seqmix::score_context& at) {
   if (at.query < 0 || at.query >= at.queries || at.key < 0 || at.key >= at.keys) {
+#if defined(__CUDA_ARCH__)
     __trap();
-  }
+#else
+    std::abort();
 #endif
+  }
 }
 
 /// Soft-capped, falling with the distance, different for each head and sequence.

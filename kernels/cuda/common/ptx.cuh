@@ -52,6 +52,13 @@ __device__ __forceinline__ void store_shared(std::uint32_t to, uint4 value) {
 __device__ __forceinline__ void store_shared(std::uint32_t to, std::uint32_t value) {
   asm volatile("st.shared.u32 [%0], %1;\n" ::"r"(to), "r"(value) : "memory");
 }
+__device__ __forceinline__ void store_shared_if_negative(std::uint32_t to, float value) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n@p st.shared.f32 [%1], %0;\n}\n" ::"f"(
+          value),
+      "r"(to)
+      : "memory");
+}
 __device__ __forceinline__ uint4 load_shared_16(std::uint32_t from) {
   uint4 v;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];\n"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
-#include "support/warp_emulation.hpp"
+#include "support/emulated_gpu/warp.hpp"
 // Compiled for the host, with the emulated warp.
 #include <seqmix/cuda/softmax_attention/sm90/schedule.cuh>
 

@@ -77,11 +77,7 @@ struct warpgroup_attention {
   /// the wait for those up to here. It leaves it behind a store, which never happens, since no sum
   /// is negative.
   __device__ __forceinline__ void weights_before_values(std::uint32_t shared) const {
-    asm volatile(
-        "{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n@p st.shared.f32 [%1], %0;\n}\n" ::"f"(
-            sum[0] + sum[1]),
-        "r"(shared)
-        : "memory");
+    store_shared_if_negative(shared, sum[0] + sum[1]);
   }
   template <int Pending>
   __device__ __forceinline__ void await_values() {

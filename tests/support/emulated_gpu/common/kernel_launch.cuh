@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "ptx.cuh"
+
+// The launches of kernels/cuda/common/kernel_launch.cuh.
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+template <auto Kernel, class... Arguments>
+cudaError_t launch_kernel(std::int64_t blocks, int threads, int shared_bytes, cudaStream_t,
+                          Arguments&... arguments) {
+  seqmix_test::this_hopper.launch(static_cast<unsigned>(blocks), static_cast<unsigned>(threads),
+                                  reinterpret_cast<std::byte*>(shared_memory),
+                                  static_cast<std::size_t>(shared_bytes),
+                                  [&] { Kernel(arguments...); });
+  return cudaSuccess;
+}
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE

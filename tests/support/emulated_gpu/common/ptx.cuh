@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <seqmix/core/scalar.hpp>
+
+#include "support/emulated_gpu/hopper.hpp"
+
+// The instructions of kernels/cuda/common/ptx.cuh that sm90/ needs.
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+/// Every kernel's, as large as a block's may be.
+extern constinit thread_local unsigned char shared_memory[227 * 1024];
+
+inline std::uint32_t shared_address(const void* p) {
+  return seqmix_test::this_hopper.shared.address_of(p);
+}
+
+void copy_async_16(std::uint32_t to, const void* from, std::uint32_t bytes);  // never called
+
+inline void store_shared(std::uint32_t to, uint4 value) {
+  seqmix_test::this_hopper.shared.store(to, value);
+}
+inline void store_shared(std::uint32_t to, std::uint32_t value) {
+  seqmix_test::this_hopper.shared.store(to, value);
+}
+inline void store_shared_if_negative(std::uint32_t to, float value) {
+  if (value < 0) {
+    seqmix_test::this_hopper.shared.store(to, value);
+  }
+}
+inline uint4 load_shared_16(std::uint32_t from) {
+  return seqmix_test::this_hopper.shared.load<uint4>(from);
+}
+inline std::uint32_t load_shared_4(std::uint32_t from) {
+  return seqmix_test::this_hopper.shared.load<std::uint32_t>(from);
+}
+
+inline float exp2_fast(float x) {
+  const float y = std::exp2(x);
+  return y < 0x1p-126f ? 0 : y;
+}
+inline float reciprocal_fast(float x) { return 1 / x; }
+
+template <class T>
+struct tensor_core {
+  static std::uint32_t pack(float low, float high) {
+    return std::uint32_t{T(high).bits} << 16 | T(low).bits;
+  }
+  static float unpack(std::uint32_t bits) {
+    T x;
+    x.bits = static_cast<std::uint16_t>(bits);
+    return static_cast<float>(x);
+  }
+  static constexpr std::uint32_t exponent = std::is_same_v<T, bf16> ? 0x7f80 : 0x7c00;
+};
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE

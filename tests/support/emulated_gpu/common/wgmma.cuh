@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "matrix_descriptor.cuh"
+#include "ptx.cuh"
+
+// The products of kernels/cuda/common/wgmma.cuh.
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+inline void products_begin() { seqmix_test::this_hopper.products().begin(); }
+inline void products_commit() {
+  auto& hopper = seqmix_test::this_hopper;
+  hopper.products().commit(hopper.shared, hopper.products_of_warpgroup());
+}
+template <int Pending>
+void products_wait() {
+  auto& hopper = seqmix_test::this_hopper;
+  hopper.products().wait(hopper.shared, Pending);
+}
+/// Accumulators are in memory here, and the emulation is nothing that a compiler looks through.
+template <int Count>
+void pin_registers(float (&)[Count]) {}
+
+template <class T, int N>
+struct warpgroup_product {
+  static void both_shared(float (&c)[N / 2], matrix_descriptor a, matrix_descriptor b, int add) {
+    seqmix_test::this_hopper.products().issue(
+        {scalar_type_of<T>, N, add != 0, false, a.bits(), b.bits()}, c, nullptr);
+  }
+  static void left_in_registers(float (&c)[N / 2], const std::uint32_t* a, matrix_descriptor b,
+                                int add) {
+    seqmix_test::this_hopper.products().issue({scalar_type_of<T>, N, add != 0, true, 0, b.bits()},
+                                              c, a);
+  }
+};
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE
