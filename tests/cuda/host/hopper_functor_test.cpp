@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <seqmix/cuda/softmax_attention/sm90/launch.cuh>
 #include <seqmix/ops/softmax_attention/naive.hpp>
+#include <utility>
 #include <vector>
 
 #include "cuda/functor_calls.hpp"
@@ -86,6 +87,31 @@ TEST_CASE("functors change scores and hide pairs in the kernel", "[hopper]") {
         check(case_of(T, S, seed), masked{{}, {}, {rule, answers}}, seed);
         check(case_of(T, S, seed), scored_and_masked{{}, test_score, {rule, answers}}, seed);
       }
+    }
+  }
+}
+
+TEST_CASE("lists of kept blocks in the kernel", "[hopper]") {
+  std::uint64_t seed = 0;
+  for (const auto& [block_queries, block_keys] :
+       {std::pair{64, 64}, std::pair{128, 128}, std::pair{16, 48}, std::pair{100, 30}}) {
+    // Maps for each sequence and each pair of heads.
+    const std::int64_t query_blocks = 300 / block_queries + 1;
+    std::vector<std::int32_t> begins{0};
+    std::vector<std::int32_t> blocks;
+    for (std::int64_t row = 0; row < 4 * query_blocks; ++row) {
+      for (std::int32_t block = 0; block <= 500 / block_keys; ++block) {
+        if (mix(static_cast<std::uint64_t>(row * 64 + block)) % 3 == 0) {
+          blocks.push_back(block);
+        }
+      }
+      begins.push_back(static_cast<std::int32_t>(blocks.size()));
+    }
+    test_mask mask{test_mask::rule::lists};
+    mask.lists = {{block_queries, block_keys, query_blocks, 2, 2}, begins.data(), blocks.data()};
+    for (const auto& [T, S] : {std::pair{150, 300}, std::pair{300, 500}}) {
+      ++seed;
+      check(case_of(T, S, seed), masked{{}, {}, mask}, seed);
     }
   }
 }
