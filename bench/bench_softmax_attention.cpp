@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <seqmix/common/math.hpp>
 #include <seqmix/ops/softmax_attention/softmax_attention.hpp>
 #include <string>
 #include <vector>
@@ -30,7 +31,7 @@ struct row {
   std::int64_t sink_tokens = 0;
   double softcap = 0;
   bool sink_logits = false, alibi = false;
-  bool functor = false;
+  enum class functors { none, squash, soft_cap } functor = functors::none;
 
   bool packed() const { return !queries.empty(); }
   bool cached() const { return group == "decode"; }
@@ -53,6 +54,20 @@ struct squash {
     return score / (1 + std::fabs(score) * 0.125f) - 0x1p-10f * static_cast<float>(distance);
   }
 };
+
+/// Softcap as a functor of one's own.
+struct soft_cap {
+  float cap = 50;
+  float operator()(float score, const seqmix::score_context&) const {
+    return cap * seqmix::math::tanh(score / cap);
+  }
+};
+
+/// `f(functor)` of a row that has one.
+template <class F>
+auto with_functor(const row& r, F f) {
+  return r.functor == row::functors::squash ? f(squash{}) : f(soft_cap{});
+}
 
 /// Types of one row: queries and output, and the cache.
 template <class T, class KV>
@@ -203,8 +218,9 @@ auto with_arguments(const row& r, const tensors<T, KV>& t, std::int64_t i, F f) 
   const auto q = seqmix::view(t.q.data(), r.B, r.T, r.H, r.D);
   const auto o = seqmix::view(t.o.data(), r.B, r.T, r.H, r.D);
   if constexpr (std::is_same_v<T, float> && std::is_same_v<KV, float>) {
-    if (r.functor) {
-      return f(q, kv.k, kv.v, o, squash{}, options);
+    if (r.functor != row::functors::none) {
+      return with_functor(
+          r, [&](const auto& functor) { return f(q, kv.k, kv.v, o, functor, options); });
     }
   }
   if constexpr (std::is_same_v<T, KV>) {
@@ -251,8 +267,10 @@ std::string check(const row& r, const tensors<T, KV>& t) {
         s.kv.k.slice(1, 0, keys).slice(2, kv_head, 1),
         s.kv.v.slice(1, 0, keys).slice(2, kv_head, 1).slice(3, channel, channels), how);
     const auto options = t.options(r, head, 1);
-    if (r.functor) {
-      seqmix::naive_softmax_attention(q, kv, reference, squash{}, options);
+    if (r.functor != row::functors::none) {
+      with_functor(r, [&](const auto& functor) {
+        seqmix::naive_softmax_attention(q, kv, reference, functor, options);
+      });
     } else {
       seqmix::naive_softmax_attention(q, kv, reference, options);
     }
@@ -414,7 +432,10 @@ void add_extras(const settings& s, std::int64_t tokens, const std::vector<std::i
     }
     // Causal: the gate computes each row as the last one of its keys, and places count.
     add<float>(s, changed("alibi", tokens, dim, true, [](row& r) { r.alibi = true; }));
-    add<float>(s, changed("functor", tokens, dim, true, [](row& r) { r.functor = true; }));
+    add<float>(s, changed("functor", tokens, dim, true,
+                          [](row& r) { r.functor = row::functors::squash; }));
+    add<float>(s, changed("softcap_functor", tokens, dim, true,
+                          [](row& r) { r.functor = row::functors::soft_cap; }));
   }
 }
 

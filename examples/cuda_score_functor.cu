@@ -19,7 +19,7 @@ struct capped_and_near {
 
   SEQMIX_HOST_DEVICE float operator()(float score, const seqmix::score_context& at) const {
     const auto distance = at.query + (at.keys - at.queries) - at.key;  // ends are aligned
-    return cap * tanhf(score / cap) -
+    return cap * seqmix::math::tanh(score / cap) -
            slope / static_cast<float>(1 + at.head) * static_cast<float>(distance);
   }
 };

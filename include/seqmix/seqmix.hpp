@@ -3,6 +3,7 @@
 
 // Everything but the opt-in headers: <seqmix/openmp.hpp> and <seqmix/interop/...>.
 #include <seqmix/common/bidirectional.hpp>
+#include <seqmix/common/math.hpp>
 #include <seqmix/core/version.hpp>
 #include <seqmix/ops/causal_conv1d/causal_conv1d.hpp>
 #include <seqmix/ops/cross_scan2d/cross_scan2d.hpp>
