@@ -5,8 +5,6 @@
 #include <seqmix/core/scalar.hpp>
 #include <seqmix/ops/softmax_attention/options.hpp>
 
-#include "softcap.hpp"
-
 SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
@@ -54,7 +52,7 @@ struct attention_params {
 
   real_vector sink_logits;
   real_vector alibi_slopes;
-  softcap_curve softcap;
+  float softcap;  // 0: none
 
   std::int32_t key_dim;  // elements of a row that exist, whatever the width of a kernel's tiles
   std::int32_t value_dim;

@@ -107,6 +107,8 @@ attention_params params_of(const softmax_attention_problem& p,
   a.sink_tokens = p.sink_tokens;
   a.sink_logits = real_of(p.sink_logits);
   a.alibi_slopes = real_of(p.alibi_slopes);
+  // Beyond these bounds a cap is as good as none, or as zero; inside them float bears it.
+  a.softcap = p.softcap > 0 ? static_cast<float>(std::clamp(p.softcap, 0x1p-100, 0x1p100)) : 0;
   a.key_dim = static_cast<std::int32_t>(p.key_dim());
   a.value_dim = static_cast<std::int32_t>(p.value_dim());
   a.sequences = static_cast<std::int32_t>(p.sequences);
@@ -117,7 +119,6 @@ attention_params params_of(const softmax_attention_problem& p,
   // The kernels take maxima of unscaled scores: the scale's sign, and a zero, go to the queries.
   a.query_factor = p.scale > 0 ? 1.0f : p.scale < 0 ? -1.0f : 0.0f;
   const double scale = p.scale == 0 ? 1.0 : std::abs(p.scale);
-  a.softcap = softcap_curve::of(p.softcap, scale);
   a.scale = static_cast<float>(scale);
   a.scale_log2 = static_cast<float>(scale * std::numbers::log2e);
   a.packed = p.packed;

@@ -25,8 +25,9 @@ __device__ __forceinline__ float shrink_of(float maximum, float factor, float re
 }
 
 /// What a row's accumulated values are multiplied by, and its log-sum-exp. Without any weight the
-/// values are zero, and are multiplied by zero.
+/// total is zero, and so is the row.
 struct row_result {
+  float total;
   float multiplier;
   float lse;
 
@@ -38,11 +39,13 @@ struct row_result {
     const float reference = top == hidden_score ? 0.0f : top;
     const float shrink = exp2_fast(own - reference);
     const float total = fmaf(sum, shrink, exp2_fast(sink * log2e - reference));
-    return {total == 0 ? 0.0f : shrink * (1.0f / total),
+    return {total, shrink * (1.0f / total),
             total == 0 ? hidden_score : (reference + log2f(total)) * ln2};
   }
 
-  __device__ __forceinline__ float operator()(float value) const { return value * multiplier; }
+  __device__ __forceinline__ float operator()(float value) const {
+    return total == 0 ? 0.0f : value * multiplier;
+  }
 };
 
 /// The sink logit of a head; minus infinity for none.

@@ -8,7 +8,6 @@
 
 #include "../common/ptx.cuh"
 #include "params.hpp"
-#include "softcap.cuh"
 
 // What happens to scores between the product and the mask, and masks of a user's: policies of the
 // kernels' main loops, which know nothing of where a kernel holds its scores. A policy has
@@ -17,9 +16,8 @@
 //   masks       a mask functor has a say beside the options: `sees` and `classify`
 //   factor(p)   what the softmax multiplies scores by on their way into powers of two: log2(e),
 //               with the scale where they are still raw products of queries and keys
-//   change(p, row, first_key, each)
-//               changes one row's scores, for which `each(f)` calls `f(float& score, int column)`:
-//               of key first_key + column, a constant
+//   change(p, row, each)
+//               changes one row's scores, for which `each(f)` calls `f(float& score, int key)`
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -57,9 +55,16 @@ struct score_row {
   }
 };
 
+/// tanh with an error of 1e-6, and relative to small results of 1e-5, so that a wide cap changes
+/// little; NaN stays.
+__device__ __forceinline__ float tanh_fast(float x) {
+  const float outer = 1 - 2 * reciprocal_fast(1 + exp2_fast(x * (2 * log2e)));
+  return fabsf(x) < 0.0625f ? x * fmaf(x * x, -1.0f / 3, 1) : outer;
+}
+
 /// Whether a call needs more than the scores as they are.
 SEQMIX_HOST_DEVICE inline bool has_terms(const attention_params& p) {
-  return p.softcap.cap > 0 || p.alibi_slopes.data != nullptr;
+  return p.softcap > 0 || p.alibi_slopes.data != nullptr;
 }
 
 /// The scores as they are.
@@ -81,28 +86,27 @@ struct term_score {
 
   template <class Each>
   __device__ __forceinline__ void change(const attention_params& p, const score_row& at,
-                                         int first_key, Each&& each) const {
+                                         Each&& each) const {
     if (has_terms(p)) {
-      to_natural(p, at, first_key, each);
+      to_natural(p, at, each);
     }
   }
 
   /// From raw products to scores in natural units, with the terms.
   template <class Each>
   static __device__ __forceinline__ void to_natural(const attention_params& p, const score_row& at,
-                                                    int first_key, Each&& each) {
-    if (p.softcap.cap > 0) {
-      cap_scores(p.softcap, each);
+                                                    Each&& each) {
+    if (p.softcap > 0) {
+      const float inner = p.scale * reciprocal_fast(p.softcap);
+      each([&](float& x, int) { x = p.softcap * tanh_fast(x * inner); });
     } else {
-      each([&](float& x, int) { x = __fmul_rn(x, p.scale); });
+      each([&](float& x, int) { x *= p.scale; });
     }
     if (p.alibi_slopes.data != nullptr) {
       const float slope = real_at(p.alibi_slopes, at.head);
-      // Columns are constants: a conversion a row, not one a score.
-      const auto diagonal = static_cast<float>(at.row - at.queries + at.keys - first_key);
-      each([&](float& x, int column) {
-        x = fmaf(-slope, fabsf(diagonal - static_cast<float>(column)), x);
-      });
+      const int diagonal = at.row - at.queries + at.keys;
+      each(
+          [&](float& x, int key) { x = fmaf(-slope, static_cast<float>(abs(diagonal - key)), x); });
     }
   }
 };
@@ -123,10 +127,10 @@ struct functor_score : term_score {
 
   template <class Each>
   __device__ __forceinline__ void change(const attention_params& p, const score_row& at,
-                                         int first_key, Each&& each) const {
-    to_natural(p, at, first_key, each);
+                                         Each&& each) const {
+    to_natural(p, at, each);
     if constexpr (!std::is_void_v<Score>) {
-      each([&](float& x, int column) { x = function(x, at.with(first_key + column)); });
+      each([&](float& x, int key) { x = function(x, at.with(key)); });
     }
   }
 

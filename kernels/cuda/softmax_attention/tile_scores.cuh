@@ -24,7 +24,9 @@ struct tile_scores {
     if constexpr (!Score::plain) {
       const int from = first_key + Warp::first_column(lane);
       for_rows<Warp>([&](int m, int h) {
-        score.change(p, row_at(m, h), from, [&](auto&& f) { w.for_row(m, h, f); });
+        score.change(p, row_at(m, h), [&](auto&& f) {
+          w.for_row(m, h, [&](float& x, int column) { f(x, from + column); });
+        });
       });
     }
   }

@@ -37,13 +37,10 @@ struct hopper_config {
   static constexpr std::uint32_t k_bytes = key_blocks * kv_block_bytes;
   static constexpr std::uint32_t v_bytes = value_blocks * kv_block_bytes;
   static constexpr std::uint32_t barrier_bytes = 512;
-  // The sums of an item that has ended, 16 bytes a thread, until its values have.
-  static constexpr std::uint32_t sums_bytes = 16 * computing_threads;
-  static constexpr int item_slots = 4;
+  static constexpr int item_slots = 3;
   // The tiles have to start on multiples of 1024 bytes; beside all this lie the items.
   static constexpr std::uint32_t most_bytes = 227 * 1024 - 512;
-  static constexpr std::uint32_t other_bytes =
-      1024 + Stages * (k_bytes + v_bytes) + barrier_bytes + sums_bytes;
+  static constexpr std::uint32_t other_bytes = 1024 + Stages * (k_bytes + v_bytes) + barrier_bytes;
   static constexpr int q_stages = other_bytes + 2 * Warpgroups * q_bytes <= most_bytes ? 2 : 1;
   static constexpr std::uint32_t shared_bytes = other_bytes + q_stages * Warpgroups * q_bytes;
   static_assert(shared_bytes <= most_bytes);
@@ -93,10 +90,6 @@ struct hopper_layout {
   /// A word of each warp that looked: whether it found an infinity or a NaN among the values.
   __device__ __forceinline__ std::uint32_t v_nonfinite(int stage) const {
     return v(Config::stages) + Config::barrier_bytes - 16 * static_cast<std::uint32_t>(stage + 1);
-  }
-  /// `thread` counts those that compute.
-  __device__ __forceinline__ std::uint32_t sums(int thread) const {
-    return v(Config::stages) + Config::barrier_bytes + 16 * static_cast<std::uint32_t>(thread);
   }
 
  private:

@@ -82,9 +82,9 @@ template <class Config>
 __device__ __forceinline__ bool find_rows(const attention_params& p, const launch_shape& shape,
                                           const work_item& item, const sequence_place& place,
                                           int& end_token) {
-  end_token = shape.token(item.end_row - 1) + 1;
-  return item.first_row<item.end_row&& static_cast<std::int64_t>(place.queries) * p.group> p
-      .decode_rows;
+  const int end_row = min(item.first_row + Config::block_rows, place.queries << shape.shift);
+  end_token = shape.token(end_row - 1) + 1;
+  return item.first_row<end_row&& static_cast<std::int64_t>(place.queries) * p.group> p.decode_rows;
 }
 
 /// The items on their way from the warp that finds them to all others, in shared memory.
@@ -169,31 +169,7 @@ __device__ __forceinline__ void load_item(const launch_shape& shape, const Score
   }
 }
 
-/// The whole warp: finds the next item and hands it over. Null: there is none any more.
-template <class Config, class Schedule>
-__device__ __forceinline__ const located_item<Config::block_keys>* find_item(
-    const attention_params& p, const launch_shape& shape, Schedule& schedule,
-    item_queue<Config>& items) {
-#pragma unroll 1
-  while (true) {
-    const work_item item = schedule.next();
-    if (item.first_row < 0) {
-      items.push_end();
-      return nullptr;
-    }
-    const sequence_place place = place_of(p, item.sequence);
-    int end_token = 0;
-    if (find_rows<Config>(p, shape, item, place, end_token)) {
-      const int first_token = shape.token(item.first_row);
-      const sequence_mask mask(p, place.queries, place.keys);
-      return &items.push(
-          {item, place, mask, {mask, first_token, end_token - 1}, first_token, end_token});
-    }
-  }
-}
-
-/// One warp: finds the items, and loads their queries and keys. An item is found before the one in
-/// front of it is loaded, which takes as long as that is computed.
+/// One warp: finds the items, and loads their queries and keys.
 template <class Config, class Schedule, class Score>
 __device__ __forceinline__ void load_queries_and_keys(const attention_params& p,
                                                       const launch_shape& shape, const Score& score,
@@ -202,17 +178,27 @@ __device__ __forceinline__ void load_queries_and_keys(const attention_params& p,
   const hopper_layout<Config> at = items.at;
   stage_cursor<Config::stages> k;
   stage_cursor<Config::q_stages> q;
-  const auto* of = find_item(p, shape, schedule, items);
 #pragma unroll 1
-  while (of != nullptr) {
-    const auto* const next = find_item(p, shape, schedule, items);
+  while (true) {
+    const work_item item = schedule.next();
+    if (item.first_row < 0) {
+      items.push_end();
+      return;
+    }
+    const sequence_place place = place_of(p, item.sequence);
+    int end_token = 0;
+    if (!find_rows<Config>(p, shape, item, place, end_token)) {
+      continue;
+    }
+    const int first_token = shape.token(item.first_row);
+    const sequence_mask mask(p, place.queries, place.keys);
+    const auto& of =
+        items.push({item, place, mask, {mask, first_token, end_token - 1}, first_token, end_token});
     if (threadIdx.x % 32 == 0) {
-      load_item<Config>(shape, score, maps, at, *of, shape.head_of(of->item.head, 0) / p.group, q,
-                        k);
+      load_item<Config>(shape, score, maps, at, of, shape.head_of(of.item.head, 0) / p.group, q, k);
     }
     // Nobody waits for the next slot while lane 0 still loads: it would have to take turns with it.
     __syncwarp();
-    of = next;
   }
 }
 

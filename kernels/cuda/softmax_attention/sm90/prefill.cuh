@@ -15,7 +15,6 @@ template <class Config, class Score>
 struct computing_warpgroup {
   using T = typename Config::element;
   using layout = hopper_layout<Config>;
-  using row_sums = typename warpgroup_attention<Config>::row_sums;
   static constexpr int tile_keys = Config::block_keys;
 
   const attention_params& p;
@@ -24,9 +23,9 @@ struct computing_warpgroup {
   layout at;
   int number;  // of the warpgroup, uniform
   item_queue<Config> items;
-  // The slot of the item whose scores are computed, which stays in shared memory: seldom needed,
-  // and too much for registers. Its values may be those of the item before it still.
+  // Slots of items, which stay in shared memory: seldom needed, and too much for registers.
   int current;
+  int next;  // after that
 
   warpgroup_attention<Config> w;
   stage_cursor<Config::q_stages> q;
@@ -63,15 +62,15 @@ struct computing_warpgroup {
   __device__ __forceinline__ const located_item<tile_keys>* of() const {
     return items.slots + current;
   }
-  /// The first of this thread's two rows of an item.
-  static __device__ __forceinline__ int lane_row(const located_item<tile_keys>* of) {
-    return of->item.first_row + warp_row() + (lane() >> 2);
+  /// The first of this thread's two rows.
+  __device__ __forceinline__ int lane_row() const {
+    return of()->item.first_row + warp_row() + (lane() >> 2);
   }
   /// What rows make of their scores: those of thread and tile, as `tile_scores` wants them.
   __device__ __forceinline__ auto scores_of_rows() const {
     const auto* located = of();
     const launch_shape* cut = &shape;
-    const int first_row = lane_row(located);
+    const int first_row = lane_row();
     return tile_scores{p, score, of()->mask, [located, cut, first_row](int, int h) {
                          const int row = first_row + 8 * h;
                          return score_row{located->item.sequence,
@@ -82,39 +81,10 @@ struct computing_warpgroup {
   static __device__ __forceinline__ tile_run uniform_run(tile_run x) {
     return {uniform(x.tile), uniform(x.end), uniform(x.whole) != 0};
   }
-  __device__ __forceinline__ tile_run run_from(int tile) const {
-    return uniform_run(of()->run_from(tile, score, shape));
-  }
-  /// From this tile on this warpgroup's rows of the current item see nothing any more.
-  __device__ __forceinline__ int own_end() const {
-    const int row = of()->item.first_row + 64 * number;
-    const int last = min(row + 64, of()->item.end_row) - 1;
-    int end = 0;
-    if (row <= last) {
-      const row_keys seen = of()->mask.row(shape.token(last));
-      end = max(seen.end, seen.sink_end);
+  __device__ __forceinline__ void advance(tile_run& now) const {
+    if (++now.tile >= now.end) {
+      now = uniform_run(of()->run_from(now.tile, score, shape));
     }
-    return uniform((end + tile_keys - 1) / tile_keys);
-  }
-  /// The current item's first tile, of those that this warpgroup's rows see, but at least one.
-  __device__ __forceinline__ tile_run first_tile() const {
-    tile_run first = uniform_run(of()->first_run(score, shape));
-    first.end = min(first.end, max(first.tile + 1, own_end()));
-    return first;
-  }
-  /// To the next tile that this warpgroup's rows see. False: there is none; then `now` are the
-  /// tiles that only other warpgroups need.
-  __device__ __forceinline__ bool advance(tile_run& now) const {
-    if (++now.tile < now.end) {
-      return true;
-    }
-    now = run_from(now.tile);
-    const int end = own_end();
-    if (now.tile >= end) {
-      return false;
-    }
-    now.end = min(now.end, end);
-    return true;
   }
 
   /// Scores of a tile from the raw products on.
@@ -194,134 +164,83 @@ struct computing_warpgroup {
 
   __device__ __forceinline__ std::uint32_t q_rows() const { return at.q(number, q.stage); }
 
-  __device__ __forceinline__ void await_queries() {
-    at.q_full(number, q.stage).wait(q.parity);
-    if (p.query_factor != 1) {
-      scale_queries();
+  /// From this tile on this warpgroup's rows see nothing any more.
+  __device__ __forceinline__ int tiles_of_own_rows() const {
+    const int row = of()->item.first_row + 64 * number;
+    int end = 0;
+    if (shape.token(row) < of()->place.queries) {
+      const row_keys last = of()->mask.row(shape.token(row + 63));
+      end = max(last.end, last.sink_end);
     }
+    return uniform((end + tile_keys - 1) / tile_keys);
   }
-  __device__ __forceinline__ void release_keys() {
+
+  /// Finds the next item and begins its first scores. At the end, too, scores are begun, of what
+  /// lies there, and never used: on a path without them ptxas would have every product wait for the
+  /// one before.
+  __device__ __forceinline__ void begin_item() {
+    next = items.pop();
+    if (next != items.end) {
+      at.q_full(number, q.stage).wait(q.parity);
+      if (p.query_factor != 1) {
+        scale_queries();
+      }
+      at.k_full(k.stage).wait(k.parity);
+    }
+    w.begin_scores(q_rows(), at.k(k.stage));
+  }
+
+  /// All tiles of the item whose first scores are under way. The scores of a tile are begun before
+  /// the values of the one before it: its softmax runs under the latter. The last values, too, are
+  /// under way in the end. Returns the tiles that are left, for other warpgroups.
+  __device__ __forceinline__ tile_run walk_tiles() {
+    const float factor = score_factor<Score>(p);
+    tile_run now = uniform_run(of()->first_run(score, shape));
+    const int own_end = max(now.tile + 1, tiles_of_own_rows());
+    w.template await_scores<0>();
     release(at.k_empty(k.stage));
     k.advance();
-  }
-  __device__ __forceinline__ void release_values() {
-    release(at.v_empty(v.stage));
-    v.advance();
-  }
-
-  /// The first weights of an item whose scores could not be begun under the values of another one.
-  __device__ __forceinline__ tile_run begin_alone(float factor) {
-    await_queries();
-    at.k_full(k.stage).wait(k.parity);
-    w.begin_scores(q_rows(), at.k(k.stage));
-    w.clear_values();
-    w.rows_of = {};
-    const tile_run first = first_tile();
-    w.template await_scores<0>();
-    release_keys();
-    finish_scores(first);
+    finish_scores(now);
     w.weigh(factor);
     w.pack_weights();
-    return first;
-  }
 
-  /// The last values of an item, and the tiles from `left` on, which other warpgroups need. The
-  /// turn that those take for their last values comes behind the tiles: for each tile, and what all
-  /// do with it together, everyone has had as many.
-  __device__ __forceinline__ void end_alone(tile_run left) {
-    at.v_full(v.stage).wait(v.parity);
-    w.begin_values(at.v(v.stage));
-    w.template await_values<0>();
-    release_values();
-    pass_tiles(left);
-    await_turn();
-    end_turn();
-    write_item(current, w.rows_of);
-    items.release(current);
-  }
-
-  // In shared memory, for which registers are too few.
-  __device__ __forceinline__ void put_sums_aside() {
-    store_shared(
-        at.sums(thread() - 128),
-        make_uint4(__float_as_uint(w.rows_of.reference[0]), __float_as_uint(w.rows_of.reference[1]),
-                   __float_as_uint(w.rows_of.sum[0]), __float_as_uint(w.rows_of.sum[1])));
-    w.rows_of = {};
-  }
-  __device__ __forceinline__ row_sums sums_aside() const {
-    const uint4 x = load_shared_16(at.sums(thread() - 128));
-    return {{__uint_as_float(x.x), __uint_as_float(x.y)},
-            {__uint_as_float(x.z), __uint_as_float(x.w)}};
-  }
-
-  /// Items that follow one another without a gap, the first of them the current one: the scores of
-  /// a tile are begun before the values of the one before it are added, so that its softmax runs
-  /// under the latter, and so it is with the first scores of the next item, where its queries have
-  /// a place beside this one's. Ends with an item's last weights, and returns the tiles that are
-  /// left of it; or with no item, when there is none any more.
-  __device__ __forceinline__ tile_run walk_items(float factor) {
-    tile_run now = begin_alone(factor);
 #pragma unroll 1
     while (true) {
       if (!now.whole) {
         contain_nonfinite(now);
       }
-      const bool ends = !advance(now);
-      const int before = current;
-      if (ends) {
-        release(at.q_empty(number, q.stage));
-        q.advance();
-        if (Config::q_stages == 1 || now.given()) {
-          return now;
-        }
-        current = items.pop();
-        if (current != items.end) {
-          await_queries();
-        }
+      advance(now);
+      if (now.tile >= own_end) {
+        break;
       }
       await_turn();
-      if (current != items.end) {
-        at.k_full(k.stage).wait(k.parity);
-      }
-      // Without a next item these are scores of what lies there, and never used: on a path without
-      // them ptxas would have every product wait for the one before.
+      at.k_full(k.stage).wait(k.parity);
       w.begin_scores(q_rows(), at.k(k.stage));
       at.v_full(v.stage).wait(v.parity);
       w.begin_values(at.v(v.stage));
       end_turn();
       w.template await_scores<1>();
-      if (ends) {
-        put_sums_aside();
-      }
-      if (current != items.end) {
-        release_keys();
-        if (ends) {
-          now = first_tile();
-        }
-        finish_scores(now);
-      }
+      release(at.k_empty(k.stage));
+      k.advance();
+      finish_scores(now);
       const float2 shrink = w.weigh(factor);
       w.weights_before_values(at.v_nonfinite(0));
       w.template await_values<0>();
       release_values();
-      if (ends) {
-        write_item(before, sums_aside());
-        items.release(before);
-        if (current == items.end) {
-          return now;
-        }
-        w.clear_values();
-      } else {
-        w.shrink_values(shrink);
-      }
+      w.shrink_values(shrink);
       w.pack_weights();
     }
+    release(at.q_empty(number, q.stage));
+    q.advance();
+    at.v_full(v.stage).wait(v.parity);
+    w.begin_values(at.v(v.stage));
+    return now;
   }
 
   /// Takes part in what all do with tiles that only other warpgroups need.
   __device__ __forceinline__ void pass_tiles(tile_run now) {
 #pragma unroll 1
-    while (now.given()) {
+    for (; now.given(); advance(now)) {
       await_turn();
       end_turn();
       at.k_full(k.stage).wait(k.parity);
@@ -332,25 +251,25 @@ struct computing_warpgroup {
       }
       at.v_full(v.stage).wait(v.parity);
       release_values();
-      if (++now.tile >= now.end) {
-        now = run_from(now.tile);
-      }
     }
   }
+  __device__ __forceinline__ void release_values() {
+    release(at.v_empty(v.stage));
+    v.advance();
+  }
 
-  __device__ __forceinline__ void write_item(int slot, const row_sums& sums) const {
-    const auto* const located = items.slots + slot;
-    const sequence_place place = located->place;
-    const int end_row = located->item.end_row;
-    const int first_row = lane_row(located);
+  __device__ __forceinline__ void write_item() {
+    w.finish_sums();
+    const sequence_place place = of()->place;
+    const int first_row = lane_row();
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int row = first_row + 8 * h;
       const int token = shape.token(row);
-      const int head = shape.head_of(located->item.head, row);
-      const bool exists = row < end_row;
-      const row_result result = row_result::of(sums.reference[h], w.sum_of_lanes(sums.sum[h]),
-                                               score_factor<Score>(p), sink_of(p, head));
+      const int head = shape.head_of(of()->item.head, row);
+      const bool exists = token < place.queries;
+      const row_result result =
+          row_result::of(w.reference[h], w.sum[h], score_factor<Score>(p), sink_of(p, head));
       if (p.lse != nullptr && (lane() & 3) == 0 && exists) {
         write_lse(p, place, head, token, result.lse);
       }
@@ -366,14 +285,31 @@ struct computing_warpgroup {
         end_turn();  // the first turn is the first one's
       }
     }
-    const float factor = score_factor<Score>(p);
-    current = items.pop();
+    begin_item();
 #pragma unroll 1
-    while (current != items.end) {
-      const tile_run left = walk_items(factor);
-      if (current != items.end) {
-        end_alone(left);
-        current = items.pop();
+    while (next != items.end) {
+      current = next;
+      w.clear();
+      const tile_run left = walk_tiles();
+      // With queries of its own, the first scores of the next item run while this one's results are
+      // written; else its queries are on their way then.
+      constexpr bool ahead = Config::q_stages > 1;
+      if (!ahead || left.given()) {
+        w.template await_values<0>();
+        release_values();
+        pass_tiles(left);
+      }
+      if constexpr (ahead) {
+        begin_item();
+        w.template await_values<1>();
+        if (!left.given()) {
+          release_values();
+        }
+      }
+      write_item();
+      items.release(current);
+      if constexpr (!ahead) {
+        begin_item();
       }
     }
     products_wait<0>();

@@ -29,18 +29,16 @@ struct warpgroup_attention {
   float s[keys / 2];                // scores, then weights
   std::uint32_t weights[keys / 4];  // in pairs: the left operand of the second product
   float o[dim / 2];
-  /// Of this thread's two rows.
-  struct row_sums {
-    float reference[2] = {hidden, hidden};
-    float sum[2] = {0, 0};
-  };
-  row_sums rows_of;
+  float reference[2];
+  float sum[2];
 
-  __device__ __forceinline__ void clear_values() {
+  __device__ __forceinline__ void clear() {
 #pragma unroll
     for (int i = 0; i < dim / 2; ++i) {
       o[i] = 0;
     }
+    reference[0] = reference[1] = hidden;
+    sum[0] = sum[1] = 0;
   }
 
   /// Begins s = q k^T. `q` is the first of the warpgroup's rows.
@@ -79,7 +77,7 @@ struct warpgroup_attention {
   /// the wait for those up to here. It leaves it behind a store, which never happens, since no sum
   /// is negative.
   __device__ __forceinline__ void weights_before_values(std::uint32_t shared) const {
-    store_shared_if_negative(shared, rows_of.sum[0] + rows_of.sum[1]);
+    store_shared_if_negative(shared, sum[0] + sum[1]);
   }
   template <int Pending>
   __device__ __forceinline__ void await_values() {
@@ -100,52 +98,26 @@ struct warpgroup_attention {
     }
   }
 
-  /// The largest score of each row. Numbers that are not negative are ordered as their bits are, of
-  /// which an instruction takes three; only where a row has no other all are compared as numbers.
-  __device__ __forceinline__ void largest(float (&most)[2]) const {
-    int bits[2];
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      int highest[2] = {__float_as_int(hidden), __float_as_int(hidden)};
-#pragma unroll
-      for (int i = 2 * h; i < keys / 2; i += 8) {
-        highest[0] = __vimax3_s32(highest[0], __float_as_int(s[i]), __float_as_int(s[i + 1]));
-        highest[1] = __vimax3_s32(highest[1], __float_as_int(s[i + 4]), __float_as_int(s[i + 5]));
-      }
-      bits[h] = max(highest[0], highest[1]);
-      bits[h] = max(bits[h], __shfl_xor_sync(0xffffffffu, bits[h], 1));
-      bits[h] = max(bits[h], __shfl_xor_sync(0xffffffffu, bits[h], 2));
-      most[h] = __int_as_float(bits[h]);
-    }
-    if (__any_sync(0xffffffffu, bits[0] < 0 || bits[1] < 0)) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        most[h] = hidden;
-#pragma unroll
-        for (int i = 2 * h; i < keys / 2; i += 4) {
-          most[h] = fmaxf(most[h], fmaxf(s[i], s[i + 1]));
-        }
-        most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 1));
-        most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 2));
-      }
-    }
-  }
-
   /// Scores become weights 2^(factor (s - reference)); `factor` is positive. Returns by how much
   /// what was accumulated has to shrink, in each row.
   __device__ __forceinline__ float2 weigh(float factor) {
-    float largest_of[2];
-    largest(largest_of);
     float shrink[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const float most = largest_of[h];
-      float& reference = rows_of.reference[h];
+      float highest[2] = {hidden, hidden};
+#pragma unroll
+      for (int i = 2 * h; i < keys / 2; i += 4) {
+        highest[0] = fmaxf(highest[0], s[i]);
+        highest[1] = fmaxf(highest[1], s[i + 1]);
+      }
+      float most = fmaxf(highest[0], highest[1]);
+      most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+      most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
       // A row without any score yet moves with its first; while it has none the difference is NaN.
-      const bool moves = (most - reference) * factor > slack;
-      shrink[h] = moves ? exp2_fast((reference - most) * factor) : 1.0f;
-      reference = moves ? most : reference;
-      const float offset = reference_of(reference, factor);
+      const bool moves = (most - reference[h]) * factor > slack;
+      shrink[h] = moves ? exp2_fast((reference[h] - most) * factor) : 1.0f;
+      reference[h] = moves ? most : reference[h];
+      const float offset = reference_of(reference[h], factor);
       float total[2] = {0, 0};
 #pragma unroll
       for (int i = 2 * h; i < keys / 2; i += 4) {
@@ -155,7 +127,7 @@ struct warpgroup_attention {
           total[x] += s[i + x];
         }
       }
-      rows_of.sum[h] = fmaf(rows_of.sum[h], shrink[h], total[0] + total[1]);
+      sum[h] = fmaf(sum[h], shrink[h], total[0] + total[1]);
     }
     return {shrink[0], shrink[1]};
   }
@@ -177,11 +149,13 @@ struct warpgroup_attention {
     }
   }
 
-  /// The sum of a row's weights over the lanes that share it.
-  static __device__ __forceinline__ float sum_of_lanes(float sum) {
-    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-    return sum;
+  /// Completes the weight sums over the lanes of each row.
+  __device__ __forceinline__ void finish_sums() {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 1);
+      sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
+    }
   }
 };
 
