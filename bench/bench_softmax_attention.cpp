@@ -58,8 +58,9 @@ struct squash {
 /// Softcap as a functor of one's own.
 struct soft_cap {
   float cap = 50;
+  float inverse = 1 / cap;
   float operator()(float score, const seqmix::score_context&) const {
-    return cap * seqmix::math::tanh(score / cap);
+    return cap * seqmix::math::tanh(score * inverse);
   }
 };
 

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <random>
+#include <seqmix/common/math.hpp>
 #include <seqmix/cuda/softmax_attention/functor.cuh>
 #include <seqmix/seqmix.hpp>
 #include <vector>
@@ -16,10 +17,11 @@ using seqmix::bf16;
 /// `score` is scale q.k; what is returned goes into the softmax.
 struct capped_and_near {
   float cap, slope;
+  float inverse = 1 / cap;  // a division for each score would cost as much as its tanh
 
   SEQMIX_HOST_DEVICE float operator()(float score, const seqmix::score_context& at) const {
     const auto distance = at.query + (at.keys - at.queries) - at.key;  // ends are aligned
-    return cap * seqmix::math::tanh(score / cap) -
+    return cap * seqmix::math::tanh(score * inverse) -
            slope / static_cast<float>(1 + at.head) * static_cast<float>(distance);
   }
 };

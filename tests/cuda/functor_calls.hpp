@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <seqmix/common/math.hpp>
 #include <seqmix/core/context.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>
 #include <seqmix/ops/softmax_attention/score.hpp>
@@ -27,12 +28,13 @@ SEQMIX_HOST_DEVICE inline void expect_pair(const seqmix::score_context& at) {
 struct capped_and_near {
   float cap;
   float slope;
+  float inverse = 1 / cap;
 
   SEQMIX_HOST_DEVICE float operator()(float score, const seqmix::score_context& at) const {
     expect_pair(at);
     const auto distance = static_cast<float>(at.query + at.keys - at.queries - at.key);
     const auto place = static_cast<float>(1 + at.head + 2 * at.sequence);
-    return cap * tanhf(score / cap) - slope / place * fabsf(distance);
+    return cap * seqmix::math::tanh(score * inverse) - slope / place * fabsf(distance);
   }
 };
 inline constexpr capped_and_near test_score{3, 0.05f};
