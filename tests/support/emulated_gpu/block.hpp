@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <ucontext.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +15,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "fiber.hpp"
 
 // A block of threads of a GPU, one after the other on one thread of the host: whose turn it is, and
 // when what runs in the background happens, is drawn from a seed.
@@ -152,7 +152,7 @@ class emulated_block {
   static constexpr std::size_t stack_bytes = std::size_t{256} << 10;
 
   struct thread_state {
-    ucontext_t context;
+    fiber runs;
     bool finished = false;
     waiting_place place;
   };
@@ -186,15 +186,10 @@ class emulated_block {
     block.switch_to_scheduler();
   }
   void start(unsigned t) {
-    ucontext_t& context = threads_[t].context;
-    getcontext(&context);
-    context.uc_stack.ss_sp = stack_of(t);
-    context.uc_stack.ss_size = stack_bytes;
-    context.uc_link = nullptr;
-    makecontext(&context, &thread_main, 0);
+    threads_[t].runs.prepare(stack_of(t), stack_bytes, &thread_main);
     set_runnable(t, true);
   }
-  void switch_to_scheduler() { swapcontext(&threads_[running_].context, &scheduler_); }
+  void switch_to_scheduler() { switch_fibers(threads_[running_].runs, scheduler_); }
   void resume(unsigned t);
 
   void set_runnable(unsigned t, bool can) {
@@ -262,7 +257,7 @@ class emulated_block {
   std::vector<unsigned> order_ = std::vector<unsigned>(most_warps);  // of warps: the first that can
   unsigned patience_ = 1;
   unsigned lateness_ = never;
-  ucontext_t scheduler_;
+  fiber scheduler_;
   const std::function<void()>* body_ = nullptr;
   unsigned running_ = none;
   std::size_t finished_ = 0;
@@ -285,6 +280,6 @@ inline seqmix_test::emulated_index gridDim{1};
 inline void seqmix_test::emulated_block::resume(unsigned t) {
   running_ = t;
   threadIdx.x = t;
-  swapcontext(&scheduler_, &threads_[t].context);
+  switch_fibers(scheduler_, threads_[t].runs);
   running_ = none;
 }
