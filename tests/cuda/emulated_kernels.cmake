@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# seqmix_emulated_kernels: the Hopper kernels compiled for the host, against support/emulated_gpu/.
+# seqmix_emulated_kernels: the kernels compiled for the host, against support/emulated_gpu/.
 # Their headers find common/ by relative paths: they are copied beside the emulated one.
 set(kernels "${PROJECT_SOURCE_DIR}/kernels/cuda")
 set(emulation "${PROJECT_SOURCE_DIR}/tests/support/emulated_gpu")
@@ -9,7 +9,8 @@ file(GLOB replaced RELATIVE "${emulation}" CONFIGURE_DEPENDS "${emulation}/commo
 file(GLOB copied RELATIVE "${kernels}" CONFIGURE_DEPENDS
   "${kernels}/common/*.cuh" "${kernels}/common/*.hpp"
   "${kernels}/softmax_attention/*.cuh" "${kernels}/softmax_attention/*.hpp"
-  "${kernels}/softmax_attention/sm90/*.cuh" "${kernels}/softmax_attention/instances/hopper/*.cu")
+  "${kernels}/softmax_attention/sm80/*.cuh" "${kernels}/softmax_attention/sm90/*.cuh"
+  "${kernels}/softmax_attention/instances/*.cu" "${kernels}/softmax_attention/instances/hopper/*.cu")
 list(REMOVE_ITEM copied ${replaced})
 set(instances)
 foreach(file IN LISTS copied)
@@ -25,6 +26,7 @@ endforeach()
 set_source_files_properties(${instances} PROPERTIES LANGUAGE CXX)
 add_library(seqmix_emulated_kernels STATIC ${instances} "${emulation}/runtime.cpp"
   "${kernels}/common/tensor_map.cpp" "${kernels}/softmax_attention/plan.cpp")
+target_compile_definitions(seqmix_emulated_kernels PRIVATE SEQMIX_CUDA_FAMILY=portable)
 target_include_directories(seqmix_emulated_kernels PUBLIC "${PROJECT_SOURCE_DIR}/tests")
 target_include_directories(seqmix_emulated_kernels SYSTEM
   PUBLIC "${emulated}" ${CUDAToolkit_INCLUDE_DIRS})

@@ -2,17 +2,19 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <seqmix/cuda/softmax_attention/launch.hpp>
 #include <seqmix/cuda/softmax_attention/plan.hpp>
 #include <seqmix/ops/softmax_attention/call_forms.hpp>
+#include <span>
 #include <stdexcept>
 #include <string>
 
 #include "attention_calls.hpp"
-#include "emulated_gpu/hopper.hpp"
+#include "emulated_gpu/hardware.hpp"
 
-// softmax_attention by Hopper's prefill kernel on an emulated GPU, from a problem to its outputs.
+// softmax_attention by the kernels for GPUs on an emulated one, from a problem to its outputs.
 
 namespace seqmix_test {
 
@@ -50,19 +52,28 @@ seqmix::softmax_attention_problem descriptor_of(attention_problem& p) {
   return call;
 }
 
-/// The kernel's parameters. Without `decode_rows` it takes sequences of any length.
-inline seqmix::cuda::attention_params emulated_params(const seqmix::softmax_attention_problem& call,
-                                                      std::int32_t decode_rows = 0) {
-  if (const char* tensor = seqmix::cuda::not_in_boxes(call)) {
-    throw std::invalid_argument(std::string("the copy engine cannot read or write ") + tensor);
-  }
-  seqmix::cuda::attention_kernels kernels{};
-  kernels.decode_rows = decode_rows;
-  seqmix::cuda::attention_params params =
-      seqmix::cuda::params_of(call, seqmix::cuda::attention_plan(call, {}, kernels));
-  params.mapped = true;
-  return params;
+/// Calls `f(T{})` for the type of the problem's elements.
+template <class F>
+void with_element_type(const attention_problem& p, F&& f) {
+  p.c.types.q == scalar_type::bf16 ? f(seqmix::bf16{}) : f(seqmix::f16{});
 }
+
+/// Which kernels a call takes and what they are told, as the operator does it for kernels of which
+/// decoding takes sequences of up to `decode_rows` rows a KV head.
+struct emulated_plan {
+  seqmix::cuda::attention_plan plan;
+  seqmix::cuda::attention_params params;
+
+  emulated_plan(const seqmix::softmax_attention_problem& call, std::int32_t decode_rows)
+      : plan(call, {}, taking(decode_rows)), params(seqmix::cuda::params_of(call, plan)) {}
+
+ private:
+  static seqmix::cuda::attention_kernels taking(std::int32_t decode_rows) {
+    seqmix::cuda::attention_kernels kernels{};
+    kernels.decode_rows = decode_rows;
+    return kernels;
+  }
+};
 
 /// How a call is run.
 struct emulation {
@@ -71,20 +82,67 @@ struct emulation {
   std::int32_t decode_rows = 0;
 };
 
-/// Clears the outputs and runs.
-template <class T>
-void run_emulated(attention_problem& p, const emulation& how = {}) {
+/// The parameters of Hopper's prefill kernel. Without `decode_rows` it takes sequences of any
+/// length.
+inline seqmix::cuda::attention_params hopper_params(const seqmix::softmax_attention_problem& call,
+                                                    std::int32_t decode_rows = 0) {
+  if (const char* tensor = seqmix::cuda::not_in_boxes(call)) {
+    throw std::invalid_argument(std::string("the copy engine cannot read or write ") + tensor);
+  }
+  seqmix::cuda::attention_params params = emulated_plan(call, decode_rows).params;
+  params.mapped = true;
+  return params;
+}
+
+/// Clears the outputs and runs Hopper's prefill kernel.
+inline void run_hopper(attention_problem& p, const emulation& how = {}) {
   p.clear_outputs();
-  this_gpu = {how.processors, how.seed};
-  const seqmix::cuda::attention_params params =
-      emulated_params(descriptor_of<T>(p), how.decode_rows);
-  seqmix::cuda::with_width(seqmix::cuda::attention_widths{}, params, [&]<int W>() {
-    return seqmix::cuda::launch_hopper_prefill<T, W>(params, nullptr);
+  this_gpu = {.processors = how.processors, .seed = how.seed};
+  with_element_type(p, [&]<class T>(T) {
+    const seqmix::cuda::attention_params params =
+        hopper_params(descriptor_of<T>(p), how.decode_rows);
+    seqmix::cuda::with_width(seqmix::cuda::attention_widths{}, params, [&]<int W>() {
+      return seqmix::cuda::launch_hopper_prefill<T, W>(params, nullptr);
+    });
   });
 }
-inline void run_emulated(attention_problem& p, const emulation& how = {}) {
-  p.c.types.q == scalar_type::bf16 ? run_emulated<seqmix::bf16>(p, how)
-                                   : run_emulated<seqmix::f16>(p, how);
+
+/// The memory from a tensor's first element to its last.
+inline std::span<const std::byte> memory_of(const seqmix::any_view<4>& v) {
+  const auto width = static_cast<std::int64_t>(seqmix::size_of(v.type));
+  std::int64_t first = 0;
+  std::int64_t last = 0;
+  for (std::size_t axis = 0; axis < 4; ++axis) {
+    const std::int64_t way = (v.extents[axis] - 1) * v.strides[axis];
+    (way < 0 ? first : last) += way;
+  }
+  return {static_cast<const std::byte*>(v.data) + first * width,
+          v.size() == 0 ? 0 : static_cast<std::size_t>((last - first + 1) * width)};
+}
+
+/// The emulated GPU for the portable kernels: they copy from nowhere but the inputs.
+inline emulated_gpu gpu_for(const seqmix::softmax_attention_problem& call, std::uint64_t seed) {
+  return {.seed = seed, .readable = {memory_of(call.q), memory_of(call.k), memory_of(call.v)}};
+}
+
+/// Clears the outputs and runs the portable kernels that the call takes, one after the other.
+inline void run_portable(attention_problem& p, const emulation& how = {}) {
+  p.clear_outputs();
+  with_element_type(p, [&]<class T>(T) {
+    using seqmix::cuda::portable;
+    const seqmix::softmax_attention_problem call = descriptor_of<T>(p);
+    this_gpu = gpu_for(call, how.seed);
+    const emulated_plan planned(call, how.decode_rows);
+    seqmix::cuda::with_width(seqmix::cuda::attention_widths{}, planned.params, [&]<int W>() {
+      if (planned.plan.prefill) {
+        seqmix::cuda::launch_prefill<portable, T, W>(planned.params, nullptr);
+      }
+      if (planned.plan.decode) {
+        seqmix::cuda::launch_decode<portable, T, W>(planned.params, nullptr);
+      }
+      return 0;
+    });
+  });
 }
 
 }  // namespace seqmix_test

@@ -16,22 +16,15 @@
 
 using namespace seqmix::cuda;
 using seqmix::bf16;
-using seqmix_test::this_hopper;
+using seqmix_test::this_block;
 
 namespace {
 
 constexpr std::size_t shared_bytes = 64 << 10;
 
-/// What ends a block of threads that all run `body`; empty when it ends by itself.
 template <class Body>
 std::string fault_of(unsigned threads, std::uint64_t seed, Body body) {
-  seqmix_test::this_gpu.seed = seed;
-  try {
-    this_hopper.launch(1, threads, reinterpret_cast<std::byte*>(shared_memory), shared_bytes, body);
-  } catch (const seqmix_test::kernel_fault& fault) {
-    return fault.what();
-  }
-  return {};
+  return seqmix_test::emulated_fault(threads, seed, shared_bytes, body);
 }
 bool says(const std::string& text, const char* part) {
   return text.find(part) != std::string::npos;

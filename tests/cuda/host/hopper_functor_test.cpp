@@ -1,117 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <cstdint>
 #include <seqmix/cuda/softmax_attention/sm90/launch.cuh>
-#include <seqmix/ops/softmax_attention/naive.hpp>
 #include <utility>
-#include <vector>
 
-#include "cuda/functor_calls.hpp"
 #include "support/catch.hpp"
-#include "support/emulated_attention.hpp"
+#include "support/emulated_functors.hpp"
 
-// A user's functors inside the Hopper prefill kernel, on an emulated GPU, against the same functors
-// inside the oracle.
+// A user's functors inside the Hopper prefill kernel, on an emulated GPU.
 
 using namespace seqmix_test;
-using seqmix::bf16;
-using seqmix::softmax_attention_problem;
 
 namespace {
 
-using masked = seqmix::cuda::functor_score<void, test_mask>;
-using scored = seqmix::cuda::functor_score<capped_and_near, void>;
-using scored_and_masked = seqmix::cuda::functor_score<capped_and_near, test_mask>;
-
-template <class Score, class Mask>
-void check(const attention_case& c, const seqmix::cuda::functor_score<Score, Mask>& functors,
-           std::uint64_t seed) {
-  attention_problem p(c);
-  softmax_attention_problem call = descriptor_of<bf16>(p);
-  call.score = &functors.function;
-  call.mask = &functors.mask;
-  p.clear_outputs();
-  seqmix::detail::naive_softmax_attention<bf16, bf16, bf16, bf16, attention_problem, Score, Mask>(
-      call);
-  attention_reference expected(p);
-  const std::vector<char> owned = p.owned_rows();
-  std::size_t at = 0;
-  p.o.for_each([&](const tensor<4>::index& i) {
-    expected.o[at++] = owned[static_cast<std::size_t>(i[1])] == 0 ? 0 : p.o[i];
-  });
-  at = 0;
-  p.lse.for_each([&](const tensor<3>::index& i) {
-    expected.lse[at++] = owned[static_cast<std::size_t>(i[2])] == 0 ? 0 : p.lse[i];
-  });
-
-  p.clear_outputs();
-  this_gpu = {.processors = 2, .seed = seed};
-  seqmix::cuda::launch_hopper_prefill_with<bf16, 64>(emulated_params(call), functors, nullptr);
-  CAPTURE(c, seed);
-  CHECK(verify(p, expected, bound::ceiling) == "");
-}
-
-attention_case case_of(std::int64_t T, std::int64_t S, std::uint64_t seed) {
-  constexpr scalar_type type = seqmix::scalar_type_of<bf16>;
-  attention_case c{.B = 2,
-                   .T = T,
-                   .S = S,
-                   .H = 4,
-                   .HK = 2,
-                   .D = 64,
-                   .V = 64,
-                   .causal = seed % 2 == 0,
-                   .lse = scalar_type::f32,
-                   .form = seed % 3 == 0 ? call_form::packed : call_form::batched,
-                   .seed = seed};
-  c.types = {type, type, type, type, true};
-  if (seed % 4 == 1) {  // after the terms, before the masks
-    c.softcap = 4;
-    c.alibi = c.sink_logits = true;
-    c.window = {.left = 50};
-    c.sinks = 2;
-  }
-  return c;
-}
+constexpr auto check = [](const attention_case& c, const auto& functors, std::uint64_t seed) {
+  check_functors(c, functors,
+                 [&](const seqmix::softmax_attention_problem& call, const auto& given) {
+                   this_gpu = {.processors = 2, .seed = seed};
+                   seqmix::cuda::launch_hopper_prefill_with<seqmix::bf16, 64>(hopper_params(call),
+                                                                              given, nullptr);
+                 });
+};
 
 }  // namespace
 
 TEST_CASE("functors change scores and hide pairs in the kernel", "[hopper]") {
-  std::uint64_t seed = 0;
-  for (const auto& [T, S] : {std::pair{40, 300}, std::pair{150, 260}, std::pair{200, 90}}) {
-    ++seed;
-    check(case_of(T, S, seed), scored{{}, test_score, {}}, seed);
-    for (const test_mask::rule rule : {test_mask::rule::scattered, test_mask::rule::chunks,
-                                       test_mask::rule::prefix, test_mask::rule::nothing}) {
-      for (const bool answers : {false, true}) {
-        ++seed;
-        check(case_of(T, S, seed), masked{{}, {}, {rule, answers}}, seed);
-        check(case_of(T, S, seed), scored_and_masked{{}, test_score, {rule, answers}}, seed);
-      }
-    }
-  }
+  check_all_functors(std::array{std::pair{40, 300}, std::pair{150, 260}, std::pair{200, 90}},
+                     check);
 }
 
 TEST_CASE("lists of kept blocks in the kernel", "[hopper]") {
-  std::uint64_t seed = 0;
-  for (const auto& [block_queries, block_keys] :
-       {std::pair{64, 64}, std::pair{128, 128}, std::pair{16, 48}, std::pair{100, 30}}) {
-    // Maps for each sequence and each pair of heads.
-    const std::int64_t query_blocks = 300 / block_queries + 1;
-    std::vector<std::int32_t> begins{0};
-    std::vector<std::int32_t> blocks;
-    for (std::int64_t row = 0; row < 4 * query_blocks; ++row) {
-      for (std::int32_t block = 0; block <= 500 / block_keys; ++block) {
-        if (mix(static_cast<std::uint64_t>(row * 64 + block)) % 3 == 0) {
-          blocks.push_back(block);
-        }
-      }
-      begins.push_back(static_cast<std::int32_t>(blocks.size()));
-    }
-    test_mask mask{test_mask::rule::lists};
-    mask.lists = {{block_queries, block_keys, query_blocks, 2, 2}, begins.data(), blocks.data()};
-    for (const auto& [T, S] : {std::pair{150, 300}, std::pair{300, 500}}) {
-      ++seed;
-      check(case_of(T, S, seed), masked{{}, {}, mask}, seed);
-    }
-  }
+  check_lists(std::array{std::pair{150, 300}, std::pair{300, 500}}, check);
 }

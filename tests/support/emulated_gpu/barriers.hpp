@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "block.hpp"
@@ -109,12 +110,15 @@ class numbered_barriers {
  public:
   void reset() { all_.assign(16, {}); }
 
-  void sync(int id, int threads) {
+  /// Whether any thread said so.
+  bool sync(int id, int threads, bool said = false) {
+    at(id).said |= said;
     if (arrived_last(id, threads)) {
       emulated_block::current().yield();
     } else {
       emulated_block::current().sleep(at(id).waiting, {"barrier", static_cast<unsigned>(id)});
     }
+    return at(id).heard;
   }
   void arrive(int id, int threads) {
     arrived_last(id, threads);
@@ -126,6 +130,8 @@ class numbered_barriers {
     int threads = 0;  // that this phase waits for
     std::vector<unsigned> arrived = {};
     wait_queue waiting = {};
+    bool said = false;
+    bool heard = false;  // of the phase before
   };
 
   barrier& at(int id) { return all_.at(static_cast<std::size_t>(id)); }
@@ -144,6 +150,7 @@ class numbered_barriers {
       return false;
     }
     b.arrived.clear();
+    b.heard = std::exchange(b.said, false);
     emulated_block::current().wake(b.waiting);
     return true;
   }

@@ -67,7 +67,7 @@ class emulated_block {
     while (finished_ < threads_.size()) {
       if (!outstanding_.empty() &&
           (runnable_warps_ == 0 || (lateness_ != never && below(lateness_) == 0))) {
-        do_something_outstanding();
+        do_outstanding(below(static_cast<unsigned>(outstanding_.size())));
       } else if (runnable_warps_ == 0) {
         throw kernel_fault(deadlock());
       } else {
@@ -131,8 +131,19 @@ class emulated_block {
     converge(what, [&] { w.turn ^= 1; });
     return read(w.words[turn]);
   }
-  /// Has it done in the background, at any later time.
-  void later(std::function<void()> work) { outstanding_.push_back(std::move(work)); }
+  /// Has it done in the background, at any later time. Gives its number.
+  std::uint64_t later(std::function<void()> work) {
+    outstanding_.push_back({++last_number_, std::move(work)});
+    return last_number_;
+  }
+  /// Has it done by now.
+  void finish(std::uint64_t number) {
+    const auto found = std::find_if(outstanding_.begin(), outstanding_.end(),
+                                    [&](const background_work& w) { return w.number == number; });
+    if (found != outstanding_.end()) {
+      do_outstanding(static_cast<std::size_t>(found - outstanding_.begin()));
+    }
+  }
   unsigned below(unsigned n) { return static_cast<unsigned>(random_() % n); }
 
   /// Ends the launch.
@@ -163,6 +174,11 @@ class emulated_block {
     wait_queue queue;
     unsigned turn = 0;
     std::int64_t words[2][warp_size];
+  };
+
+  struct background_work {
+    std::uint64_t number;
+    std::function<void()> work;
   };
 
   static emulated_block*& current_() {
@@ -221,9 +237,9 @@ class emulated_block {
       }
     }
   }
-  void do_something_outstanding() {
-    std::swap(outstanding_[below(static_cast<unsigned>(outstanding_.size()))], outstanding_.back());
-    const std::function<void()> work = std::move(outstanding_.back());
+  void do_outstanding(std::size_t which) {
+    std::swap(outstanding_[which], outstanding_.back());
+    const std::function<void()> work = std::move(outstanding_.back().work);
     outstanding_.pop_back();
     work();
   }
@@ -262,7 +278,8 @@ class emulated_block {
   unsigned running_ = none;
   std::size_t finished_ = 0;
   std::uint32_t runnable_warps_ = 0;
-  std::vector<std::function<void()>> outstanding_;
+  std::vector<background_work> outstanding_;
+  std::uint64_t last_number_ = 0;
   std::string fault_;
 };
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "block.hpp"
+#include "elements.hpp"
 #include "shared_memory.hpp"
 #include "tensor_copies.hpp"
 
@@ -219,13 +220,7 @@ class warp_products {
     const std::vector<float>& number = numbers(p.type);
     float a[16][16];
     if (p.left_in_registers) {
-      for (std::size_t lane = 0; lane < lanes; ++lane) {
-        for (std::size_t i = 0; i < 4; ++i) {
-          float* const pair = &a[lane / 4 + i % 2 * 8][lane % 4 * 2 + i / 2 * 8];
-          pair[0] = number[s.a[lane][i] & 0xffff];
-          pair[1] = number[s.a[lane][i] >> 16];
-        }
-      }
+      unpack_left(s.a, number, a);
     } else {
       const operand_in_memory left(p.left);
       for (int row = 0; row < 16; ++row) {
@@ -276,19 +271,6 @@ class warp_products {
     for (int i = 0; i < 8; ++i) {
       to[i * step] = number[bits[i]];
     }
-  }
-  /// All numbers of a type, by their bits.
-  static const std::vector<float>& numbers(seqmix::scalar_type type) {
-    const auto all = []<class T>(T) {
-      std::vector<float> n(65536);
-      for (std::size_t i = 0; i < n.size(); ++i) {
-        n[i] = static_cast<float>(std::bit_cast<T>(static_cast<std::uint16_t>(i)));
-      }
-      return n;
-    };
-    static const std::vector<float> bf16 = all(seqmix::bf16{});
-    static const std::vector<float> f16 = all(seqmix::f16{});
-    return type == seqmix::scalar_type::bf16 ? bf16 : f16;
   }
 
   int warp_in_group_;

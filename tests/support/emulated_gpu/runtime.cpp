@@ -19,7 +19,7 @@ alignas(1024) constinit thread_local unsigned char shared_memory[227 * 1024];
 
 SEQMIX_END_NAMESPACE
 
-// As much of the CUDA runtime, in place of it, as a launch of a Hopper kernel asks for.
+// As much of the CUDA runtime, in place of it, as launches ask for.
 
 namespace {
 

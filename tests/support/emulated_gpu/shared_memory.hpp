@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -13,11 +14,11 @@
 namespace seqmix_test {
 
 /// A block's dynamic shared memory. Threads see what they write; copies and products (the async
-/// proxy) do not, until the thread that wrote says so. Addresses are 32 bits wide, and do not begin
-/// at a multiple of 1024.
+/// proxy) do not, until the thread that wrote says so. Addresses are 32 bits wide, and begin at a
+/// multiple of 128, as kernels ask for, which is none of 1024.
 class shared_memory_window {
  public:
-  static constexpr std::uint32_t first = 272;
+  static constexpr std::uint32_t first = 384;
 
   /// Begins full of NaN.
   void reset(std::byte* of_threads, std::size_t bytes, std::size_t threads) {
@@ -52,7 +53,14 @@ class shared_memory_window {
     mine.clear();
   }
 
-  // What copies and products see.
+  /// What a copy of 16 bytes that a thread has issued brings: for threads, too.
+  static constexpr std::size_t brought_bytes = 16;
+  using brought = std::array<std::byte, brought_bytes>;
+  void bring(std::uint32_t to, const brought& x) {
+    std::memcpy(of_threads_ + offset(to, sizeof(x)), x.data(), sizeof(x));
+  }
+
+  // What the copy engine and products see.
 
   const std::byte* read(std::uint32_t from, std::size_t bytes) const {
     return of_engines_.data() + offset(from, bytes);
@@ -82,7 +90,5 @@ class shared_memory_window {
   std::vector<std::byte> of_engines_;
   std::vector<std::vector<range>> unfenced_;  // of each thread
 };
-
-inline shared_memory_window shared_window;
 
 }  // namespace seqmix_test

@@ -15,33 +15,31 @@ struct shared_barrier {
   std::uint32_t address;
 
   void init(std::uint32_t arrivals) const {
-    seqmix_test::this_hopper.in_memory.init(address, arrivals);
+    seqmix_test::this_block.in_memory.init(address, arrivals);
   }
-  void arrive() const { seqmix_test::this_hopper.in_memory.arrive(address, 0); }
+  void arrive() const { seqmix_test::this_block.in_memory.arrive(address, 0); }
   void arrive_and_expect(std::uint32_t bytes) const {
-    seqmix_test::this_hopper.in_memory.arrive(address, bytes);
+    seqmix_test::this_block.in_memory.arrive(address, bytes);
   }
-  void wait(std::uint32_t parity) const {
-    seqmix_test::this_hopper.in_memory.wait(address, parity);
-  }
+  void wait(std::uint32_t parity) const { seqmix_test::this_block.in_memory.wait(address, parity); }
 };
 
-inline void publish_barriers() { seqmix_test::this_hopper.in_memory.publish(); }
+inline void publish_barriers() { seqmix_test::this_block.in_memory.publish(); }
 
-inline void fence_async_proxy() { seqmix_test::this_hopper.shared.fence(); }
+inline void fence_async_proxy() { seqmix_test::this_block.shared.fence(); }
 
-inline void named_sync(int id, int threads) { seqmix_test::this_hopper.numbered.sync(id, threads); }
+inline void named_sync(int id, int threads) { seqmix_test::this_block.numbered.sync(id, threads); }
 inline void named_arrive(int id, int threads) {
-  seqmix_test::this_hopper.numbered.arrive(id, threads);
+  seqmix_test::this_block.numbered.arrive(id, threads);
 }
 
 template <int Registers>
 void give_registers() {
-  seqmix_test::this_hopper.registers.give(Registers);
+  seqmix_test::this_block.registers.give(Registers);
 }
 template <int Registers>
 void take_registers() {
-  seqmix_test::this_hopper.registers.take(Registers);
+  seqmix_test::this_block.registers.take(Registers);
 }
 
 }  // namespace cuda

@@ -15,8 +15,8 @@ namespace cuda {
 
 inline void copy_box(std::uint32_t to, const CUtensorMap& map, shared_barrier barrier, int element,
                      int head, int token, int batch) {
-  auto& hopper = seqmix_test::this_hopper;
-  seqmix_test::copy_later(hopper.shared, hopper.in_memory, to, map, barrier.address,
+  auto& block = seqmix_test::this_block;
+  seqmix_test::copy_later(block.shared, block.in_memory, to, map, barrier.address,
                           {element, head, token, batch});
 }
 

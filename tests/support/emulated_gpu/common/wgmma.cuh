@@ -12,15 +12,15 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
-inline void products_begin() { seqmix_test::this_hopper.products().begin(); }
+inline void products_begin() { seqmix_test::this_block.products().begin(); }
 inline void products_commit() {
-  auto& hopper = seqmix_test::this_hopper;
-  hopper.products().commit(hopper.shared, hopper.products_of_warpgroup());
+  auto& block = seqmix_test::this_block;
+  block.products().commit(block.shared, block.products_of_warpgroup());
 }
 template <int Pending>
 void products_wait() {
-  auto& hopper = seqmix_test::this_hopper;
-  hopper.products().wait(hopper.shared, Pending);
+  auto& block = seqmix_test::this_block;
+  block.products().wait(block.shared, Pending);
 }
 /// Accumulators are in memory here, and the emulation is nothing that a compiler looks through.
 template <int Count>
@@ -29,13 +29,13 @@ void pin_registers(float (&)[Count]) {}
 template <class T, int N>
 struct warpgroup_product {
   static void both_shared(float (&c)[N / 2], matrix_descriptor a, matrix_descriptor b, int add) {
-    seqmix_test::this_hopper.products().issue(
+    seqmix_test::this_block.products().issue(
         {scalar_type_of<T>, N, add != 0, false, a.bits(), b.bits()}, c, nullptr);
   }
   static void left_in_registers(float (&c)[N / 2], const std::uint32_t* a, matrix_descriptor b,
                                 int add) {
-    seqmix_test::this_hopper.products().issue({scalar_type_of<T>, N, add != 0, true, 0, b.bits()},
-                                              c, a);
+    seqmix_test::this_block.products().issue({scalar_type_of<T>, N, add != 0, true, 0, b.bits()}, c,
+                                             a);
   }
 };
 
