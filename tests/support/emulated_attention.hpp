@@ -80,6 +80,7 @@ struct emulation {
   int processors = 2;
   std::uint64_t seed = 1;
   std::int32_t decode_rows = 0;
+  bool decode = true;  // else prefill alone
 };
 
 /// The parameters of Hopper's prefill kernel. Without `decode_rows` it takes sequences of any
@@ -109,6 +110,9 @@ inline void run_hopper(attention_problem& p, const emulation& how = {}) {
 
 /// The memory from a tensor's first element to its last.
 inline std::span<const std::byte> memory_of(const seqmix::any_view<4>& v) {
+  if (v.size() == 0) {
+    return {};
+  }
   const auto width = static_cast<std::int64_t>(seqmix::size_of(v.type));
   std::int64_t first = 0;
   std::int64_t last = 0;
@@ -117,7 +121,7 @@ inline std::span<const std::byte> memory_of(const seqmix::any_view<4>& v) {
     (way < 0 ? first : last) += way;
   }
   return {static_cast<const std::byte*>(v.data) + first * width,
-          v.size() == 0 ? 0 : static_cast<std::size_t>((last - first + 1) * width)};
+          static_cast<std::size_t>((last - first + 1) * width)};
 }
 
 /// The emulated GPU for the portable kernels: they copy from nowhere but the inputs.
@@ -125,7 +129,7 @@ inline emulated_gpu gpu_for(const seqmix::softmax_attention_problem& call, std::
   return {.seed = seed, .readable = {memory_of(call.q), memory_of(call.k), memory_of(call.v)}};
 }
 
-/// Clears the outputs and runs the portable kernels that the call takes, one after the other.
+/// Clears the outputs and runs the portable kernels, one after the other.
 inline void run_portable(attention_problem& p, const emulation& how = {}) {
   p.clear_outputs();
   with_element_type(p, [&]<class T>(T) {
@@ -137,7 +141,7 @@ inline void run_portable(attention_problem& p, const emulation& how = {}) {
       if (planned.plan.prefill) {
         seqmix::cuda::launch_prefill<portable, T, W>(planned.params, nullptr);
       }
-      if (planned.plan.decode) {
+      if (planned.plan.decode && how.decode) {
         seqmix::cuda::launch_decode<portable, T, W>(planned.params, nullptr);
       }
       return 0;
