@@ -5,6 +5,16 @@
 
 #include <cstddef>
 
+// The sanitizers have to know of every change of stacks; g++ says so by macros, clang by a
+// question.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SEQMIX_TEST_ASKS_THE_SYSTEM
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SEQMIX_TEST_ASKS_THE_SYSTEM
+#endif
+
 namespace seqmix_test {
 
 /// What runs on a stack of its own until it lets something else run.
@@ -24,7 +34,7 @@ struct fiber {
 
 /// Leaves `from` until something goes on there, and goes on in `to`.
 [[gnu::noinline]] inline void switch_fibers(fiber& from, fiber& to) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(SEQMIX_TEST_ASKS_THE_SYSTEM)
   swapcontext(&from.context, &to.context);
 #else
   // swapcontext asks the system for the mask of signals, every time.
