@@ -40,7 +40,9 @@ SEQMIX_ALWAYS_INLINE float polynomial(const float (&terms)[N], float x) noexcept
   return sum;
 }
 
-constexpr std::int32_t bits_of(float x) noexcept { return std::bit_cast<std::int32_t>(x); }
+SEQMIX_ALWAYS_INLINE constexpr std::int32_t bits_of(float x) noexcept {
+  return std::bit_cast<std::int32_t>(x);
+}
 inline constexpr float infinity = std::numeric_limits<float>::infinity();
 
 // By bits, and by masks: a comparison of floats may trap, and so may arithmetic that only one side
@@ -95,7 +97,7 @@ SEQMIX_HOST_DEVICE SEQMIX_ALWAYS_INLINE float exp(float x) noexcept {
   const float shifted = limited * constants::log2_e + rounder;
   const float n = shifted - rounder;
   const float rest = limited - n * constants::ln2_high - n * constants::ln2_low;
-  // The last term is that of 2 e^0.
+  // The polynomial is 2 (e^rest - 1) / rest.
   const float twice = rest * detail::polynomial(constants::slope, rest) + 2;
   return twice * detail::half_power(shifted);
 #endif
