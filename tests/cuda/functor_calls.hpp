@@ -8,6 +8,8 @@
 #include <seqmix/core/context.hpp>
 #include <seqmix/ops/softmax_attention/masks.hpp>
 #include <seqmix/ops/softmax_attention/score.hpp>
+#include <utility>
+#include <vector>
 
 #include "support/attention_problem.hpp"
 
@@ -100,6 +102,34 @@ struct test_mask {
     }
   }
 };
+
+/// Lists of kept blocks at random, for calls of 2 sequences and 4 heads, of up to 300 queries and
+/// 500 keys: maps for each sequence and each pair of heads.
+struct random_block_lists {
+  seqmix::block_grid grid;
+  std::vector<std::int32_t> begins{0};
+  std::vector<std::int32_t> blocks;
+
+  random_block_lists(std::int64_t block_queries, std::int64_t block_keys)
+      : grid{block_queries, block_keys, 300 / block_queries + 1, 2, 2} {
+    for (std::int64_t row = 0; row < 4 * grid.query_blocks; ++row) {
+      for (std::int32_t block = 0; block <= 500 / block_keys; ++block) {
+        if (mix(static_cast<std::uint64_t>(row * 64 + block)) % 3 == 0) {
+          blocks.push_back(block);
+        }
+      }
+      begins.push_back(static_cast<std::int32_t>(blocks.size()));
+    }
+  }
+  test_mask mask() const {
+    test_mask m{test_mask::rule::lists};
+    m.lists = {grid, begins.data(), blocks.data()};
+    return m;
+  }
+};
+/// Queries and keys of a block.
+inline constexpr std::pair<std::int64_t, std::int64_t> block_sizes[] = {
+    {64, 64}, {128, 128}, {16, 48}, {100, 30}};
 
 // softmax_attention with functors that nvcc compiles, options as the problem has them; without a
 // context the oracle, on host tensors. Each in a unit of its own.

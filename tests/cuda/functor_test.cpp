@@ -148,20 +148,8 @@ TEST_CASE("a mask functor hides pairs, alone and with everything else", "[functo
 }
 
 TEST_CASE("lists of kept blocks in the GPU's memory", "[functor]") {
-  for (const auto& [block_queries, block_keys] :
-       {std::pair{64, 64}, std::pair{128, 128}, std::pair{16, 48}, std::pair{100, 30}}) {
-    // Maps for each sequence and each pair of heads.
-    const std::int64_t query_blocks = 300 / block_queries + 1;
-    std::vector<std::int32_t> begins{0};
-    std::vector<std::int32_t> blocks;
-    for (std::int64_t row = 0; row < 4 * query_blocks; ++row) {
-      for (std::int64_t block = 0; block <= 500 / block_keys; ++block) {
-        if (mix(static_cast<std::uint64_t>(row * 64 + block)) % 3 == 0) {
-          blocks.push_back(static_cast<std::int32_t>(block));
-        }
-      }
-      begins.push_back(static_cast<std::int32_t>(blocks.size()));
-    }
+  for (const auto& [block_queries, block_keys] : block_sizes) {
+    const random_block_lists lists(block_queries, block_keys);
     const auto copied = [](const std::vector<std::int32_t>& x) {
       const std::size_t bytes = x.size() * sizeof(std::int32_t);
       auto there =
@@ -169,10 +157,9 @@ TEST_CASE("lists of kept blocks in the GPU's memory", "[functor]") {
       cuda_check(cudaMemcpy(there->data(), x.data(), bytes, cudaMemcpyDefault), "cudaMemcpy");
       return there;
     };
-    const auto begins_there = copied(begins);
-    const auto blocks_there = copied(blocks);
-    test_mask here{test_mask::rule::lists};
-    here.lists = {{block_queries, block_keys, query_blocks, 2, 2}, begins.data(), blocks.data()};
+    const auto begins_there = copied(lists.begins);
+    const auto blocks_there = copied(lists.blocks);
+    const test_mask here = lists.mask();
     test_mask there = here;
     there.lists.begins = reinterpret_cast<const std::int32_t*>(begins_there->data());
     there.lists.blocks = reinterpret_cast<const std::int32_t*>(blocks_there->data());

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <limits>
 
 #include "attention_problem.hpp"
@@ -53,6 +54,42 @@ inline void check_emulated(emulated_run run, attention_problem& p, const emulati
   CAPTURE(p.c, how.processors, how.seed, how.decode_rows);
   run(p, how);
   CHECK(verify(p, attention_reference(p), bound::ceiling) == "");
+}
+
+/// Terms of scores over `queries` queries, and scales of any sign.
+inline void check_terms(emulated_run run, std::initializer_list<head_dims> all_dims,
+                        std::int64_t queries) {
+  std::uint64_t seed = 0;
+  const auto check = [&](const attention_case& c) {
+    attention_problem p(c);
+    check_emulated(run, p, {.seed = seed});
+  };
+  for (const scalar_type type : element_types) {
+    for (const head_dims& dims : all_dims) {
+      for (const masking& m : {maskings[0], maskings[1], maskings[4]}) {
+        attention_case c = emulated_case(type, dims, queries, 210, m);
+        c.H = 4;
+        c.HK = 2;
+        c.seed = ++seed;
+        c.sink_logits = true;
+        check(c);
+        c.alibi = true;
+        c.lse = scalar_type::f64;
+        check(c);
+        c.softcap = 2;
+        c.magnitude = 4;
+        c.form = call_form::packed;
+        check(c);
+      }
+      for (const double scale : {-0.7, 0.0}) {
+        attention_case c = emulated_case(type, dims, 140, 210, {.causal = true});
+        c.scale = scale / std::sqrt(static_cast<double>(dims.D));
+        c.softcap = seed % 2 == 0 ? 3 : 0;
+        ++seed;
+        check(c);
+      }
+    }
+  }
 }
 
 /// Runs `p` clean and then with `plant` applied: rows that are not `hit` keep their bits, the

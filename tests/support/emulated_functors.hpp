@@ -95,25 +95,11 @@ void check_all_functors(const Lengths& lengths, Check&& check) {
 template <class Lengths, class Check>
 void check_lists(const Lengths& lengths, Check&& check) {
   std::uint64_t seed = 0;
-  for (const auto& [block_queries, block_keys] :
-       {std::pair{64, 64}, std::pair{128, 128}, std::pair{16, 48}, std::pair{100, 30}}) {
-    // Maps for each sequence and each pair of heads.
-    const std::int64_t query_blocks = 300 / block_queries + 1;
-    std::vector<std::int32_t> begins{0};
-    std::vector<std::int32_t> blocks;
-    for (std::int64_t row = 0; row < 4 * query_blocks; ++row) {
-      for (std::int32_t block = 0; block <= 500 / block_keys; ++block) {
-        if (mix(static_cast<std::uint64_t>(row * 64 + block)) % 3 == 0) {
-          blocks.push_back(block);
-        }
-      }
-      begins.push_back(static_cast<std::int32_t>(blocks.size()));
-    }
-    test_mask mask{test_mask::rule::lists};
-    mask.lists = {{block_queries, block_keys, query_blocks, 2, 2}, begins.data(), blocks.data()};
+  for (const auto& [block_queries, block_keys] : block_sizes) {
+    const random_block_lists lists(block_queries, block_keys);
     for (const auto& [T, S] : lengths) {
       ++seed;
-      check(functor_case(T, S, seed), masked{{}, {}, mask}, seed);
+      check(functor_case(T, S, seed), masked{{}, {}, lists.mask()}, seed);
     }
   }
 }

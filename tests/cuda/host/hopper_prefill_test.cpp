@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
-#include <cmath>
 #include <cstdint>
 #include <iterator>
 #include <random>
@@ -129,32 +128,7 @@ TEST_CASE("sequences of any length side by side, those for decoding left alone",
 }
 
 TEST_CASE("terms of scores, sink logits, and scales of any sign", "[hopper]") {
-  std::uint64_t seed = 0;
-  for (const scalar_type type : element_types) {
-    for (const head_dims& dims : {head_dims{64, 64}, head_dims{128, 128}, head_dims{256, 256}}) {
-      for (const masking& m : {maskings[0], maskings[1], maskings[4]}) {
-        attention_case c = emulated_case(type, dims, 140, 210, m);
-        c.H = 4;
-        c.HK = 2;
-        c.seed = ++seed;
-        c.sink_logits = true;
-        check(c, {.seed = seed});
-        c.alibi = true;
-        c.lse = scalar_type::f64;
-        check(c, {.seed = seed});
-        c.softcap = 2;
-        c.magnitude = 4;
-        c.form = call_form::packed;
-        check(c, {.seed = seed});
-      }
-      for (const double scale : {-0.7, 0.0}) {
-        attention_case c = emulated_case(type, dims, 140, 210, {.causal = true});
-        c.scale = scale / std::sqrt(static_cast<double>(dims.D));
-        c.softcap = seed % 2 == 0 ? 3 : 0;
-        check(c, {.seed = ++seed});
-      }
-    }
-  }
+  check_terms(run_hopper, {{64, 64}, {128, 128}, {256, 256}}, 140);
 }
 
 TEST_CASE("NaN and infinity reach the rows that see them and no other", "[hopper]") {
