@@ -87,6 +87,14 @@ __device__ __forceinline__ float reciprocal_fast(float x) {
   return y;
 }
 
+/// The binary logarithm with an error of 2^-22, relative to it where that is more; minus infinity
+/// of zero.
+__device__ __forceinline__ float log2_fast(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// What the tensor cores do with one 16-bit type: c += a b for a tile of 16 x 8 x 16, and the
 /// rounding of two floats into one register, the first in its lower half.
 template <class T>

@@ -53,6 +53,13 @@ __device__ __forceinline__ Word rederived(Word x) {
   asm volatile("" : "+r"(x));
   return x;
 }
+/// Hides from the compiler where an address comes from, so that constants that are added to it are
+/// those of instructions.
+template <class T>
+__device__ __forceinline__ T* fixed_address(T* x) {
+  asm volatile("" : "+l"(x));
+  return x;
+}
 
 /// A value that all lanes of the warp share, known to the compiler as such.
 __device__ __forceinline__ int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }

@@ -39,6 +39,15 @@ __device__ __forceinline__ void pin_registers(float (&c)[Count]) {
   }
 }
 
+/// The same where a product is about to overwrite them: what they held need not be kept.
+template <int Count>
+__device__ __forceinline__ void pin_free_registers(float (&c)[Count]) {
+#pragma unroll
+  for (int i = 0; i < Count; ++i) {
+    asm volatile("" : "=f"(c[i])::"memory");
+  }
+}
+
 /// c = a b or c += a b, 64 x N x 16.
 template <class T, int N>
 struct warpgroup_product;

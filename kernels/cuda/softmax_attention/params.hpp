@@ -5,6 +5,8 @@
 #include <seqmix/core/scalar.hpp>
 #include <seqmix/ops/softmax_attention/options.hpp>
 
+#include "softcap.hpp"
+
 SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
@@ -52,7 +54,7 @@ struct attention_params {
 
   real_vector sink_logits;
   real_vector alibi_slopes;
-  float softcap;  // 0: none
+  softcap_curve softcap;
 
   std::int32_t key_dim;  // elements of a row that exist, whatever the width of a kernel's tiles
   std::int32_t value_dim;
@@ -64,6 +66,7 @@ struct attention_params {
   std::int32_t decode_rows;  // sequences of at most so many rows a KV head go to the decode kernel
   float scale;               // |scale|: positive
   float scale_log2;          // |scale| log2(e)
+  float alibi_unit;          // of slopes: 1 / |scale| for raw products, log2(e) with a softcap
   float query_factor;        // 1, -1 or 0: the rest of the scale
   bool packed;
   bool causal;

@@ -107,8 +107,6 @@ attention_params params_of(const softmax_attention_problem& p,
   a.sink_tokens = p.sink_tokens;
   a.sink_logits = real_of(p.sink_logits);
   a.alibi_slopes = real_of(p.alibi_slopes);
-  // Beyond these bounds a cap is as good as none, or as zero; inside them float bears it.
-  a.softcap = p.softcap > 0 ? static_cast<float>(std::clamp(p.softcap, 0x1p-100, 0x1p100)) : 0;
   a.key_dim = static_cast<std::int32_t>(p.key_dim());
   a.value_dim = static_cast<std::int32_t>(p.value_dim());
   a.sequences = static_cast<std::int32_t>(p.sequences);
@@ -119,8 +117,15 @@ attention_params params_of(const softmax_attention_problem& p,
   // The kernels take maxima of unscaled scores: the scale's sign, and a zero, go to the queries.
   a.query_factor = p.scale > 0 ? 1.0f : p.scale < 0 ? -1.0f : 0.0f;
   const double scale = p.scale == 0 ? 1.0 : std::abs(p.scale);
+  // ALiBi is subtracted from raw products, unless their unit is none that float bears: then a cap
+  // beyond all scores has them in natural units.
+  const bool bearable = scale > 0x1p-60 && scale < 0x1p60;
+  const bool distant = p.alibi_slopes.given() && !(p.softcap > 0) && !bearable;
+  a.softcap =
+      softcap_curve::of(distant ? std::numeric_limits<double>::infinity() : p.softcap, scale);
   a.scale = static_cast<float>(scale);
   a.scale_log2 = static_cast<float>(scale * std::numbers::log2e);
+  a.alibi_unit = static_cast<float>(a.softcap.cap > 0 ? std::numbers::log2e : 1 / scale);
   a.packed = p.packed;
   a.causal = p.causal;
   a.lse_double = p.lse.type == scalar_type::f64;

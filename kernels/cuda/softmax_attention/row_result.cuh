@@ -25,9 +25,9 @@ __device__ __forceinline__ float shrink_of(float maximum, float factor, float re
 }
 
 /// What a row's accumulated values are multiplied by, and its log-sum-exp. Without any weight the
-/// total is zero, and so is the row.
+/// values are zero, and are multiplied by zero. No branches: a row's end is a chain of waits, and
+/// those of two rows go side by side.
 struct row_result {
-  float total;
   float multiplier;
   float lse;
 
@@ -39,13 +39,11 @@ struct row_result {
     const float reference = top == hidden_score ? 0.0f : top;
     const float shrink = exp2_fast(own - reference);
     const float total = fmaf(sum, shrink, exp2_fast(sink * log2e - reference));
-    return {total, shrink * (1.0f / total),
-            total == 0 ? hidden_score : (reference + log2f(total)) * ln2};
+    return {total == 0 ? 0.0f : shrink * reciprocal_fast(total),
+            (reference + log2_fast(total)) * ln2};
   }
 
-  __device__ __forceinline__ float operator()(float value) const {
-    return total == 0 ? 0.0f : value * multiplier;
-  }
+  __device__ __forceinline__ float operator()(float value) const { return value * multiplier; }
 };
 
 /// The sink logit of a head; minus infinity for none.

@@ -7,17 +7,22 @@
 #include <type_traits>
 
 #include "../common/ptx.cuh"
+#include "../common/tile.cuh"
 #include "params.hpp"
+#include "softcap.cuh"
 
 // What happens to scores between the product and the mask, and masks of a user's: policies of the
 // kernels' main loops, which know nothing of where a kernel holds its scores. A policy has
 //
-//   plain       nothing happens to scores: `change` is not there
+//   plain       nothing happens to scores: `change` and `capped` are not there
 //   masks       a mask functor has a say beside the options: `sees` and `classify`
+//   capped(p)   all that `change` does is the softcap, which may come under the exponentials
 //   factor(p)   what the softmax multiplies scores by on their way into powers of two: log2(e),
-//               with the scale where they are still raw products of queries and keys
-//   change(p, row, each)
-//               changes one row's scores, for which `each(f)` calls `f(float& score, int key)`
+//               with the scale where they are still raw products of queries and keys; 1 where they
+//               are powers of two already
+//   change(p, row, first_key, each)
+//               changes one row's scores, for which `each(f)` calls `f(float& score, int column)`:
+//               of key first_key + column, a constant
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -47,6 +52,7 @@ struct score_row {
   int row;
   int queries;  // of this sequence
   int keys;
+  float slope;  // ALiBi's, in the terms' unit; 0 without
 
   /// A pair as functors see it. Rows and keys past the sequence's end, which nothing sees, pass for
   /// its last.
@@ -55,16 +61,9 @@ struct score_row {
   }
 };
 
-/// tanh with an error of 1e-6, and relative to small results of 1e-5, so that a wide cap changes
-/// little; NaN stays.
-__device__ __forceinline__ float tanh_fast(float x) {
-  const float outer = 1 - 2 * reciprocal_fast(1 + exp2_fast(x * (2 * log2e)));
-  return fabsf(x) < 0.0625f ? x * fmaf(x * x, -1.0f / 3, 1) : outer;
-}
-
 /// Whether a call needs more than the scores as they are.
 SEQMIX_HOST_DEVICE inline bool has_terms(const attention_params& p) {
-  return p.softcap > 0 || p.alibi_slopes.data != nullptr;
+  return p.softcap.cap > 0 || p.alibi_slopes.data != nullptr;
 }
 
 /// The scores as they are.
@@ -75,38 +74,46 @@ struct plain_score {
   static __device__ __forceinline__ float factor(const attention_params& p) { return p.scale_log2; }
 };
 
-/// Softcap and ALiBi, as the call says. Without either scores have the bits of `plain_score`.
+__device__ __forceinline__ float slope_of(const attention_params& p, int head) {
+  return p.alibi_slopes.data == nullptr ? 0.0f : real_at(p.alibi_slopes, head) * p.alibi_unit;
+}
+
+/// Subtracts the row's slope, in `unit`s, times the distance. Columns are constants: a conversion a
+/// row, not one a score.
+template <class Each>
+__device__ __forceinline__ void subtract_distances(const score_row& at, float unit, int first_key,
+                                                   Each&& each) {
+  const float slope = -at.slope * unit;
+  const auto diagonal = static_cast<float>(at.row - at.queries + at.keys - first_key);
+  each([&](float& x, int column) {
+    x = fmaf(slope, fabsf(diagonal - static_cast<float>(column)), x);
+  });
+}
+
+/// Softcap and ALiBi, as the call says. Without either scores have the bits of `plain_score`; ALiBi
+/// alone leaves them raw products.
 struct term_score {
   static constexpr bool plain = false;
   static constexpr bool masks = false;
 
+  static __device__ __forceinline__ bool capped(const attention_params& p) {
+    return p.softcap.cap > 0 && p.alibi_slopes.data == nullptr;
+  }
+
   static __device__ __forceinline__ float factor(const attention_params& p) {
-    return has_terms(p) ? log2e : p.scale_log2;
+    return p.softcap.cap > 0 ? 1 : p.scale_log2;
   }
 
   template <class Each>
-  __device__ __forceinline__ void change(const attention_params& p, const score_row& at,
-                                         Each&& each) const {
-    if (has_terms(p)) {
-      to_natural(p, at, each);
+  static __device__ __forceinline__ void change(const attention_params& p, const score_row& at,
+                                                int first_key, Each&& each) {
+    if (p.softcap.cap > 0) {
+      cap_scores(p.softcap, each);
     }
-  }
-
-  /// From raw products to scores in natural units, with the terms.
-  template <class Each>
-  static __device__ __forceinline__ void to_natural(const attention_params& p, const score_row& at,
-                                                    Each&& each) {
-    if (p.softcap > 0) {
-      const float inner = p.scale * reciprocal_fast(p.softcap);
-      each([&](float& x, int) { x = p.softcap * tanh_fast(x * inner); });
-    } else {
-      each([&](float& x, int) { x *= p.scale; });
-    }
+    // Else ptxas would keep a copy of all scores for the calls without a cap.
+    each([&](float& x, int) { x = __uint_as_float(rederived(__float_as_uint(x))); });
     if (p.alibi_slopes.data != nullptr) {
-      const float slope = real_at(p.alibi_slopes, at.head);
-      const int diagonal = at.row - at.queries + at.keys;
-      each(
-          [&](float& x, int key) { x = fmaf(-slope, static_cast<float>(abs(diagonal - key)), x); });
+      subtract_distances(at, 1, first_key, each);
     }
   }
 };
@@ -115,22 +122,42 @@ struct no_functor {};
 template <class F>
 using functor_slot = std::conditional_t<std::is_void_v<F>, no_functor, F>;
 
-/// A user's functors on top of the terms; `void` for none of a kind.
+/// A user's functors on top of the terms; `void` for none of a kind. Those of scores see natural
+/// units.
 template <class Score, class Mask>
 struct functor_score : term_score {
   static constexpr bool masks = !std::is_void_v<Mask>;
+  static constexpr bool changes = !std::is_void_v<Score>;
+
+  static __device__ __forceinline__ bool capped(const attention_params& p) {
+    return !changes && term_score::capped(p);
+  }
 
   functor_slot<Score> function;
   functor_slot<Mask> mask;
 
-  static __device__ __forceinline__ float factor(const attention_params&) { return log2e; }
+  static __device__ __forceinline__ float factor(const attention_params& p) {
+    return changes ? log2e : term_score::factor(p);
+  }
 
   template <class Each>
   __device__ __forceinline__ void change(const attention_params& p, const score_row& at,
-                                         Each&& each) const {
-    to_natural(p, at, each);
-    if constexpr (!std::is_void_v<Score>) {
-      each([&](float& x, int key) { x = function(x, at.with(key)); });
+                                         int first_key, Each&& each) const {
+    if constexpr (changes) {
+      if (p.softcap.cap > 0) {
+        cap_scores(p.softcap, each);
+        each([&](float& x, int) { x = __fmul_rn(x, ln2); });
+      } else {
+        each([&](float& x, int) { x = __fmul_rn(x, p.scale); });
+      }
+      if (p.alibi_slopes.data != nullptr) {
+        subtract_distances(at, p.softcap.cap > 0 ? ln2 : p.scale, first_key, each);
+      }
+      if (at.keys > 0) {  // else there is no pair to ask about
+        each([&](float& x, int column) { x = function(x, at.with(first_key + column)); });
+      }
+    } else {
+      term_score::change(p, at, first_key, each);
     }
   }
 

@@ -24,9 +24,7 @@ struct tile_scores {
     if constexpr (!Score::plain) {
       const int from = first_key + Warp::first_column(lane);
       for_rows<Warp>([&](int m, int h) {
-        score.change(p, row_at(m, h), [&](auto&& f) {
-          w.for_row(m, h, [&](float& x, int column) { f(x, from + column); });
-        });
+        score.change(p, row_at(m, h), from, [&](auto&& f) { w.for_row(m, h, f); });
       });
     }
   }
@@ -80,6 +78,7 @@ struct tile_scores {
   __device__ __forceinline__ std::uint32_t functor_shows(const score_row& at, int from,
                                                          int columns) const {
     std::uint32_t shown = 0;
+    columns = at.keys > 0 ? columns : 0;  // else there is no pair to ask about
 #pragma unroll 1
     for (int column = 0; column < columns; column += 8) {
       shown |= (score.sees(at, from + column) ? 1u : 0u) << bit_of(column);

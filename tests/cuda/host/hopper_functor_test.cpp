@@ -25,8 +25,10 @@ constexpr auto check = [](const attention_case& c, const auto& functors, std::ui
 }  // namespace
 
 TEST_CASE("functors change scores and hide pairs in the kernel", "[hopper]") {
-  check_all_functors(std::array{std::pair{40, 300}, std::pair{150, 260}, std::pair{200, 90}},
-                     check);
+  // Of the last ones' packed sequences some have no keys: functors are not asked about those.
+  check_all_functors(
+      std::array{std::pair{40, 300}, std::pair{150, 260}, std::pair{200, 90}, std::pair{100, 1}},
+      check);
 }
 
 TEST_CASE("lists of kept blocks in the kernel", "[hopper]") {

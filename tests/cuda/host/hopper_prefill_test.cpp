@@ -2,6 +2,7 @@
 #include <array>
 #include <cstdint>
 #include <iterator>
+#include <limits>
 #include <random>
 #include <vector>
 
@@ -129,6 +130,41 @@ TEST_CASE("sequences of any length side by side, those for decoding left alone",
 
 TEST_CASE("terms of scores, sink logits, and scales of any sign", "[hopper]") {
   check_terms(run_hopper, {{64, 64}, {128, 128}, {256, 256}}, 140);
+}
+
+TEST_CASE("a softcap alone, from far below the scores to far above", "[hopper]") {
+  std::uint64_t seed = 0;
+  for (const head_dims& dims : {head_dims{64, 64}, head_dims{128, 128}, head_dims{256, 256}}) {
+    for (const double cap : {0.5, 3.0, 50.0, 5000.0}) {
+      for (const masking& m : {maskings[0], maskings[1], maskings[4]}) {
+        attention_case c = emulated_case(element_types[++seed % 2], dims, 140, 300, m);
+        c.softcap = cap;
+        c.magnitude = seed % 3 == 0 ? 12 : 2;
+        c.sink_logits = seed % 2 == 0;
+        c.seed = seed;
+        check(c, {.seed = seed});
+      }
+    }
+  }
+}
+
+TEST_CASE("a softcap makes products of minus infinity scores like others", "[hopper]") {
+  for (const masking& m : {maskings[0], maskings[1]}) {
+    attention_case c = emulated_case(scalar_type::bf16, {64, 64}, 140, 300, m);
+    c.softcap = 3;
+    attention_problem p(c);
+    for (std::int64_t row = 0; row < c.T; ++row) {
+      for (std::int64_t x = 0; x < c.D; ++x) {
+        p.q.set({0, row, 0, x},
+                x > 0 || row % 3 == 0 ? 0 : std::numeric_limits<double>::infinity());
+      }
+    }
+    // Rows of minus infinity, of zero, and where every other key of the second tile has infinity.
+    for (std::int64_t key = 0; key < c.S; ++key) {
+      p.k.set({0, key, 0, 0}, key >= 128 && key < 256 && key % 2 == 0 ? 1 : -1);
+    }
+    check(p);
+  }
 }
 
 TEST_CASE("NaN and infinity reach the rows that see them and no other", "[hopper]") {

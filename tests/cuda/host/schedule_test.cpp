@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <random>
 #include <seqmix/core/config.hpp>
 #include <set>
@@ -17,9 +18,10 @@ namespace {
 struct tiles {
   static constexpr int block_rows = 128;
   static constexpr int block_keys = 128;
+  static constexpr int kept_sequences = 40;  // of up to 71
 };
 
-using item = std::tuple<int, int, int>;  // sequence, head, first row
+using item = std::tuple<int, int, int, int>;  // sequence, head, first row, end row
 
 /// The items of every block of threads, as its first lane gets them.
 template <class Make>
@@ -30,7 +32,7 @@ std::vector<std::vector<item>> items_of(unsigned blocks, Make make) {
       auto schedule = make();
       for (work_item w = schedule.next(); w.first_row >= 0; w = schedule.next()) {
         if (lane == 0) {
-          all[block].emplace_back(w.sequence, w.head, w.first_row);
+          all[block].emplace_back(w.sequence, w.head, w.first_row, w.end_row);
         }
       }
     });
@@ -57,14 +59,16 @@ TEST_CASE("sequences of one length: every item once, and as much work for everyo
                                .heads = 8,
                                .items = 24 * row_blocks,
                                .row_blocks = row_blocks,
-                               .section = section};
+                               .section = section,
+                               .from_first = false};
       p.heads = shape.heads;
+      p.max_q = 128 * row_blocks - 5;  // the first block of each is not full
       const auto all = items_of(7, [&] { return even_schedule<tiles>{p, shape}; });
       std::multiset<item> expected;
       for (int sequence = 0; sequence < 3; ++sequence) {
         for (int head = 0; head < 8; ++head) {
           for (int block = 0; block < row_blocks; ++block) {
-            expected.emplace(sequence, head, 128 * block);
+            expected.emplace(sequence, head, std::max(0, 128 * block - 5), 128 * block + 123);
           }
         }
       }
@@ -108,15 +112,21 @@ TEST_CASE("sequences of different lengths: every item once, and as much work for
     launch_shape shape{};
     shape.shift = trial % 3;
     shape.heads = p.kv_heads;
+    shape.from_first = trial % 5 == 1;
 
-    const auto all = items_of(5, [&] { return ranked_schedule<tiles>{p, shape}; });
+    std::vector<sequence_levels> kept(tiles::kept_sequences);
+    const auto all = items_of(5, [&] { return ranked_schedule<tiles>(p, shape, kept.data()); });
     std::multiset<item> expected;
     for (int b = 0; b < sequences; ++b) {
       const int queries = q_offsets[b + 1] - q_offsets[b];
-      for (int row = 0; queries * p.group > p.decode_rows && row < queries << shape.shift;
-           row += 128) {
+      const int rows = queries * p.group > p.decode_rows ? queries << shape.shift : 0;
+      for (int row = 0; row < rows; row += 128) {
         for (int head = 0; head < shape.heads; ++head) {
-          expected.emplace(b, head, row);
+          if (shape.from_first) {
+            expected.emplace(b, head, row, std::min(rows, row + 128));
+          } else {
+            expected.emplace(b, head, std::max(0, rows - row - 128), rows - row);
+          }
         }
       }
     }
@@ -127,11 +137,10 @@ TEST_CASE("sequences of different lengths: every item once, and as much work for
     double most = 0, total = 0, longest = 0;
     for (const auto& one : all) {
       double tiles_of_one = 0;
-      for (const auto& [sequence, head, row] : one) {
+      for (const auto& [sequence, head, first_row, end_row] : one) {
         const sequence_place place = place_of(p, sequence);
-        const int last = std::min(row + 128, place.queries << shape.shift) - 1;
-        const tile_walk<128> walk(sequence_mask(p, place.queries, place.keys), row >> shape.shift,
-                                  last >> shape.shift);
+        const tile_walk<128> walk(sequence_mask(p, place.queries, place.keys),
+                                  first_row >> shape.shift, (end_row - 1) >> shape.shift);
         const double count = walk.end - walk.begin + walk.sink_end;
         tiles_of_one += count;
         longest = std::max(longest, count);

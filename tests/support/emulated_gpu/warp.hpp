@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -90,6 +91,12 @@ inline unsigned __funnelshift_lc(unsigned low, unsigned high, unsigned shift) {
   return static_cast<unsigned>(both << std::min(shift, 32u) >> 32);
 }
 inline float __fmul_rn(float a, float b) { return a * b; }
+inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
+inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+inline float __int_as_float(int x) { return std::bit_cast<float>(x); }
+inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
+inline int __vimax3_s32(int a, int b, int c) { return std::max({a, b, c}); }
+inline unsigned __vimax3_u32(unsigned a, unsigned b, unsigned c) { return std::max({a, b, c}); }
 
 namespace seqmix_test {
 

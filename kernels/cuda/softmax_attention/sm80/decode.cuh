@@ -132,8 +132,8 @@ __global__ void __launch_bounds__(Config::threads)
   const int lane_head[2] = {head_of(lane >> 2), head_of(8 + (lane >> 2))};
   const int lane_token[2] = {token_of(lane >> 2), token_of(8 + (lane >> 2))};
   const tile_scores scores{p, score, mask, [&](int, int h) {
-                             return score_row{sequence, lane_head[h], lane_token[h], s.queries,
-                                              s.keys};
+                             return score_row{sequence,  lane_head[h], lane_token[h],
+                                              s.queries, s.keys,       slope_of(p, lane_head[h])};
                            }};
   warp_type w;
   w.clear();

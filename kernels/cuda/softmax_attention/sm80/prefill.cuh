@@ -188,9 +188,10 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
   };
   const auto scores_of_rows = [&](int lane, int warp_row) {
     const int lane_row = facts.block.first_row + warp_row + (lane >> 2);
-    return tile_scores{p, score, facts.mask, [&facts, lane_row](int m, int h) {
-                         return score_row{facts.block.sequence, facts.block.head,
-                                          lane_row + 16 * m + 8 * h, facts.queries, facts.keys};
+    return tile_scores{p, score, facts.mask, [&p, &facts, lane_row](int m, int h) {
+                         return score_row{
+                             facts.block.sequence, facts.block.head, lane_row + 16 * m + 8 * h,
+                             facts.queries,        facts.keys,       slope_of(p, facts.block.head)};
                        }};
   };
 

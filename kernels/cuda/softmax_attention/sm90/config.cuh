@@ -37,10 +37,14 @@ struct hopper_config {
   static constexpr std::uint32_t k_bytes = key_blocks * kv_block_bytes;
   static constexpr std::uint32_t v_bytes = value_blocks * kv_block_bytes;
   static constexpr std::uint32_t barrier_bytes = 512;
-  static constexpr int item_slots = 3;
+  static constexpr int item_slots = 4;
+  // What is known of sequences of different lengths, so many of them, 16 bytes each.
+  static constexpr int kept_sequences = 256;
+  static constexpr std::uint32_t kept_bytes = 16 * kept_sequences;
   // The tiles have to start on multiples of 1024 bytes; beside all this lie the items.
   static constexpr std::uint32_t most_bytes = 227 * 1024 - 512;
-  static constexpr std::uint32_t other_bytes = 1024 + Stages * (k_bytes + v_bytes) + barrier_bytes;
+  static constexpr std::uint32_t other_bytes =
+      1024 + Stages * (k_bytes + v_bytes) + barrier_bytes + kept_bytes;
   static constexpr int q_stages = other_bytes + 2 * Warpgroups * q_bytes <= most_bytes ? 2 : 1;
   static constexpr std::uint32_t shared_bytes = other_bytes + q_stages * Warpgroups * q_bytes;
   static_assert(shared_bytes <= most_bytes);
@@ -87,15 +91,20 @@ struct hopper_layout {
   __device__ __forceinline__ shared_barrier v_full(int stage) const { return staged(2, stage); }
   __device__ __forceinline__ shared_barrier v_empty(int stage) const { return staged(3, stage); }
   __device__ __forceinline__ shared_barrier v_checked(int stage) const { return staged(4, stage); }
+  /// As many tiles that are to be checked are on their way: these stages count such tiles.
+  __device__ __forceinline__ shared_barrier v_to_check(int stage) const { return staged(5, stage); }
   /// A word of each warp that looked: whether it found an infinity or a NaN among the values.
   __device__ __forceinline__ std::uint32_t v_nonfinite(int stage) const {
     return v(Config::stages) + Config::barrier_bytes - 16 * static_cast<std::uint32_t>(stage + 1);
+  }
+  __device__ __forceinline__ std::uint32_t kept_sequences() const {
+    return v(Config::stages) + Config::barrier_bytes;
   }
 
  private:
   static constexpr int unstaged =
       2 * Config::item_slots + 2 * Config::warpgroups * Config::q_stages;
-  static_assert(8 * (unstaged + 5 * Config::stages) + 16 * Config::stages <= Config::barrier_bytes);
+  static_assert(8 * (unstaged + 6 * Config::stages) + 16 * Config::stages <= Config::barrier_bytes);
   __device__ __forceinline__ shared_barrier barrier(int i) const {
     return {v(Config::stages) + 8 * static_cast<std::uint32_t>(i)};
   }
@@ -106,10 +115,9 @@ struct hopper_layout {
 
 /// The numbered barriers in use.
 struct block_barriers {
-  static constexpr int checking = 1;   // the warps that look for infinities
-  static constexpr int computing = 2;  // all computing warpgroups
-  static constexpr int own = 3;        // and on: one for each computing warpgroup
-  static constexpr int turn = 6;       // and on: likewise
+  static constexpr int computing = 1;  // all computing warpgroups
+  static constexpr int own = 2;        // and on: one for each computing warpgroup
+  static constexpr int turn = 5;       // and on: likewise
 };
 
 /// Walks around the stages: which one is next, and the parity of its barriers' phase.

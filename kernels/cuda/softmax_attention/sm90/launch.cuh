@@ -63,7 +63,8 @@ cudaError_t launch_hopper_as(const attention_params& p, const Score& score, cuda
       e != cudaSuccess) {
     return e;
   }
-  const launch_shape shape = shape_of(p, Config::block_rows, processors);
+  launch_shape shape = shape_of(p, Config::block_rows, processors);
+  shape.from_first = Score::masks;
   tensor_maps maps;
   if (!map_tensors(p, shape, scalar_type_of<typename Config::element>, Config::block_keys, maps)) {
     return cudaErrorInvalidValue;
@@ -96,7 +97,7 @@ struct hopper_tiles<T, 192> {
 };
 template <class T>
 struct hopper_tiles<T, 256> {
-  using config = hopper_config<T, 256, 256, 2, 80, 2, false>;
+  using config = hopper_config<T, 256, 256, 2, 64, 2, false>;
 };
 
 /// With a policy of the user's unit, or with one that serves every call.

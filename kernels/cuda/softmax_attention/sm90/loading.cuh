@@ -28,15 +28,20 @@ struct tile_run {
   __device__ __forceinline__ bool given() const { return tile != none; }
 };
 
-/// An item, where its sequence lies, and the tiles of keys that its rows see.
+/// An item, where its sequence lies, and the tiles of keys that its rows see. Who finds it also
+/// finds what all begin with.
 template <int Keys>
 struct located_item {
+  static constexpr int most_warpgroups = 3;
+
   work_item item;
   sequence_place place;
   sequence_mask mask;
   tile_walk<Keys> walk;
   int first_token;
   int end_token;
+  tile_run first;                // tiles
+  int own_end[most_warpgroups];  // from this tile on a computing warpgroup's rows see nothing
 
   /// The whole block of rows, before its keys are known.
   __device__ __forceinline__ mask_block rows(const launch_shape& shape) const {
@@ -50,6 +55,20 @@ struct located_item {
             place.queries,
             place.keys};
   }
+  /// Completes what the constructor does not know.
+  template <class Score>
+  __device__ __forceinline__ void find_tiles(const Score& score, const launch_shape& shape) {
+    first = run_from(0, score, shape);
+    if (!first.given()) {  // every item has a tile, be it one of which its rows see nothing
+      first = {0, 1, false};
+    }
+    for (int group = 0; group < most_warpgroups; ++group) {
+      const int row = item.first_row + 64 * group;
+      const int last = min(row + 64, item.end_row) - 1;
+      const row_keys seen = mask.row(shape.token(last));
+      own_end[group] = row <= last ? (max(seen.end, seen.sink_end) + Keys - 1) / Keys : 0;
+    }
+  }
   /// The first tile from `tile` on in which a row sees a key, and those that follow it.
   template <class Score>
   __device__ __forceinline__ tile_run run_from(int tile, const Score& score,
@@ -59,13 +78,6 @@ struct located_item {
       return {tile_run::none, 0, false};
     }
     return {found.tile, Score::masks ? found.tile + 1 : walk.run_end(found.tile), found.whole};
-  }
-  /// Every item has a tile, be it one of which its rows see nothing.
-  template <class Score>
-  __device__ __forceinline__ tile_run first_run(const Score& score,
-                                                const launch_shape& shape) const {
-    const tile_run found = run_from(0, score, shape);
-    return found.given() ? found : tile_run{0, 1, false};
   }
   template <class Score>
   __device__ __forceinline__ void advance(tile_run& now, const Score& score,
@@ -82,9 +94,9 @@ template <class Config>
 __device__ __forceinline__ bool find_rows(const attention_params& p, const launch_shape& shape,
                                           const work_item& item, const sequence_place& place,
                                           int& end_token) {
-  const int end_row = min(item.first_row + Config::block_rows, place.queries << shape.shift);
-  end_token = shape.token(end_row - 1) + 1;
-  return item.first_row<end_row&& static_cast<std::int64_t>(place.queries) * p.group> p.decode_rows;
+  end_token = shape.token(item.end_row - 1) + 1;
+  return item.first_row<item.end_row&& static_cast<std::int64_t>(place.queries) * p.group> p
+      .decode_rows;
 }
 
 /// The items on their way from the warp that finds them to all others, in shared memory.
@@ -133,123 +145,166 @@ struct item_queue {
   }
 };
 
-/// One thread: loads the queries and keys of an item.
-template <class Config, class Score>
-__device__ __forceinline__ void load_item(const launch_shape& shape, const Score& score,
-                                          const tensor_maps& maps, const hopper_layout<Config>& at,
-                                          const located_item<Config::block_keys>& of, int kv_head,
-                                          stage_cursor<Config::q_stages>& q,
-                                          stage_cursor<Config::stages>& k) {
-  const int batch = static_cast<int>(of.place.batch);
+/// One warp: finds the items.
+template <class Config, class Schedule, class Score>
+__device__ __forceinline__ void find_items(const attention_params& p, const launch_shape& shape,
+                                           const Score& score, Schedule schedule,
+                                           item_queue<Config> items) {
 #pragma unroll 1
-  for (int group = 0; group < Config::warpgroups; ++group) {
-    const shared_barrier full = at.q_full(group, q.stage);
-    at.q_empty(group, q.stage).wait(q.parity ^ 1);
-    full.arrive_and_expect(Config::q_bytes);
-#pragma unroll
-    for (int block = 0; block < Config::key_blocks; ++block) {
-      copy_box(at.q(group, q.stage) + block * Config::q_block_bytes, maps.q, full, 64 * block,
-               of.item.head << shape.shift,
-               static_cast<int>(of.place.q_begin) + shape.token(of.item.first_row + 64 * group),
-               batch);
+  for (work_item item = schedule.next(); item.first_row >= 0; item = schedule.next()) {
+    const sequence_place place = place_of(p, item.sequence);
+    int end_token = 0;
+    if (find_rows<Config>(p, shape, item, place, end_token)) {
+      const int first_token = shape.token(item.first_row);
+      const sequence_mask mask(p, place.queries, place.keys);
+      located_item<Config::block_keys> found{
+          item, place, mask, {mask, first_token, end_token - 1}, first_token, end_token, {}, {}};
+      found.find_tiles(score, shape);
+      items.push(found);
     }
   }
-  q.advance();
+  items.push_end();
+}
+
+/// One thread's loads: queries, keys and values in the order in which they are used, which is that
+/// in which their places become free. Values lag one tile behind keys, also from item to item.
+template <class Config>
+struct tile_loader {
+  const launch_shape& shape;
+  const tensor_maps& maps;
+  hopper_layout<Config> at;
+
+  stage_cursor<Config::q_stages> q;
+  stage_cursor<Config::stages> k;
+  stage_cursor<Config::stages> v;
+  stage_cursor<Config::stages> check;
+  /// A tile of keys or values.
+  struct place {
+    int first_key;  // in the tensor; -1 for none
+    int head;
+    int batch;
+    bool whole;
+  };
+  place values = {-1, 0, 0, false};  // that are next
+
+  __device__ __forceinline__ void load_queries(const located_item<Config::block_keys>& of) {
 #pragma unroll 1
-  for (tile_run now = of.first_run(score, shape); now.given();
-       of.advance(now, score, shape), k.advance()) {
+    for (int group = 0; group < Config::warpgroups; ++group) {
+      const shared_barrier full = at.q_full(group, q.stage);
+      at.q_empty(group, q.stage).wait(q.parity ^ 1);
+      full.arrive_and_expect(Config::q_bytes);
+#pragma unroll
+      for (int block = 0; block < Config::key_blocks; ++block) {
+        copy_box(at.q(group, q.stage) + block * Config::q_block_bytes, maps.q, full, 64 * block,
+                 of.item.head << shape.shift,
+                 static_cast<int>(of.place.q_begin) + shape.token(of.item.first_row + 64 * group),
+                 static_cast<int>(of.place.batch));
+      }
+    }
+    q.advance();
+  }
+  __device__ __forceinline__ void load_keys(const place& tile) {
     at.k_empty(k.stage).wait(k.parity ^ 1);
     at.k_full(k.stage).arrive_and_expect(Config::k_bytes);
 #pragma unroll
     for (int block = 0; block < Config::key_blocks; ++block) {
       copy_box(at.k(k.stage) + block * Config::kv_block_bytes, maps.k, at.k_full(k.stage),
-               64 * block, kv_head,
-               static_cast<int>(of.place.k_begin) + now.tile * Config::block_keys, batch);
+               64 * block, tile.head, tile.first_key, tile.batch);
     }
+    k.advance();
   }
-}
-
-/// One warp: finds the items, and loads their queries and keys.
-template <class Config, class Schedule, class Score>
-__device__ __forceinline__ void load_queries_and_keys(const attention_params& p,
-                                                      const launch_shape& shape, const Score& score,
-                                                      Schedule schedule, const tensor_maps& maps,
-                                                      item_queue<Config> items) {
-  const hopper_layout<Config> at = items.at;
-  stage_cursor<Config::stages> k;
-  stage_cursor<Config::q_stages> q;
-#pragma unroll 1
-  while (true) {
-    const work_item item = schedule.next();
-    if (item.first_row < 0) {
-      items.push_end();
+  /// Those that are next, of which it also says whether they are to be checked.
+  __device__ __forceinline__ void load_values() {
+    if (values.first_key < 0) {
       return;
     }
-    const sequence_place place = place_of(p, item.sequence);
-    int end_token = 0;
-    if (!find_rows<Config>(p, shape, item, place, end_token)) {
-      continue;
+    at.v_empty(v.stage).wait(v.parity ^ 1);
+    at.v_full(v.stage).arrive_and_expect(Config::v_bytes);
+#pragma unroll
+    for (int block = 0; block < Config::value_blocks; ++block) {
+      copy_box(at.v(v.stage) + block * Config::kv_block_bytes, maps.v, at.v_full(v.stage),
+               64 * block, values.head, values.first_key, values.batch);
     }
-    const int first_token = shape.token(item.first_row);
-    const sequence_mask mask(p, place.queries, place.keys);
-    const auto& of =
-        items.push({item, place, mask, {mask, first_token, end_token - 1}, first_token, end_token});
+    if (!values.whole) {
+      at.v_to_check(check.stage).arrive();
+      check.advance();
+    }
+    v.advance();
+  }
+
+  template <class Score>
+  __device__ __forceinline__ void load(const located_item<Config::block_keys>& of,
+                                       const attention_params& p, const Score& score) {
+    bool first = true;
+#pragma unroll 1
+    for (tile_run now = of.first; now.given(); of.advance(now, score, shape)) {
+      const place tile{static_cast<int>(of.place.k_begin) + now.tile * Config::block_keys,
+                       shape.head_of(of.item.head, 0) / p.group, static_cast<int>(of.place.batch),
+                       now.whole};
+      load_keys(tile);
+      load_values();
+      values = tile;
+      if (first) {
+        load_queries(of);
+        first = false;
+      }
+    }
+  }
+};
+
+/// One warp: loads all tensors' tiles.
+template <class Config, class Score>
+__device__ __forceinline__ void load_items(const attention_params& p, const launch_shape& shape,
+                                           const Score& score, const tensor_maps& maps,
+                                           item_queue<Config> items) {
+  tile_loader<Config> loader{shape, maps, items.at, {}, {}, {}, {}};
+#pragma unroll 1
+  for (int slot = items.pop(); slot != items.end; slot = items.pop()) {
     if (threadIdx.x % 32 == 0) {
-      load_item<Config>(shape, score, maps, at, of, shape.head_of(of.item.head, 0) / p.group, q, k);
+      loader.load(items.slots[slot], p, score);
     }
-    // Nobody waits for the next slot while lane 0 still loads: it would have to take turns with it.
-    __syncwarp();
+    items.release(slot);
+  }
+  if (threadIdx.x % 32 == 0) {
+    loader.load_values();
   }
 }
 
 /// Warps that look for infinite and NaN values.
-inline constexpr int checking_warps = 3;
+inline constexpr int checking_warps = 2;
 inline constexpr int checking_threads = 32 * checking_warps;
 
-/// Three warps: the first of them loads values. In tiles of which some row sees only a part, all of
-/// them look for infinities and NaNs, of which a weight of zero would make NaN. `thread` counts the
-/// threads of the three.
+/// One warp: in tiles of which some row sees only a part it looks for infinities and NaNs, of which
+/// a weight of zero would make NaN. Such a tile is on its way before the warp waits for it, and
+/// stays until it is checked, so that the barriers' phases are those of the tile.
 template <class Config, class Score>
-__device__ __forceinline__ void load_values(const attention_params& p, const launch_shape& shape,
-                                            const Score& score, const tensor_maps& maps,
-                                            item_queue<Config> items, int thread) {
+__device__ __forceinline__ void check_values(const launch_shape& shape, const Score& score,
+                                             item_queue<Config> items, int thread) {
   const hopper_layout<Config> at = items.at;
   stage_cursor<Config::stages> v;
+  stage_cursor<Config::stages> check;
 #pragma unroll 1
   for (int slot = items.pop(); slot != items.end; slot = items.pop()) {
     const auto* const of = items.slots + slot;
 #pragma unroll 1
-    for (tile_run now = of->first_run(score, shape); now.given();
-         of->advance(now, score, shape), v.advance()) {
-      if (thread == 0) {
-        at.v_empty(v.stage).wait(v.parity ^ 1);
-        at.v_full(v.stage).arrive_and_expect(Config::v_bytes);
-#pragma unroll
-        for (int block = 0; block < Config::value_blocks; ++block) {
-          copy_box(at.v(v.stage) + block * Config::kv_block_bytes, maps.v, at.v_full(v.stage),
-                   64 * block, shape.head_of(of->item.head, 0) / p.group,
-                   static_cast<int>(of->place.k_begin) + now.tile * Config::block_keys,
-                   static_cast<int>(of->place.batch));
-        }
+    for (tile_run now = of->first; now.given(); of->advance(now, score, shape), v.advance()) {
+      if (now.whole) {
+        continue;
       }
-      __syncwarp();
-      if (!now.whole) {
-        // Nobody waits for the tile before it is on its way: the barrier's phase is this one.
-        named_sync(block_barriers::checking, checking_threads);
-        at.v_full(v.stage).wait(v.parity);
-        std::uint32_t found = 0;
+      at.v_to_check(check.stage).wait(check.parity);
+      check.advance();
+      at.v_full(v.stage).wait(v.parity);
+      std::uint32_t found = 0;
 #pragma unroll 4
-        for (std::uint32_t chunk = static_cast<std::uint32_t>(thread); chunk < Config::v_bytes / 16;
-             chunk += checking_threads) {
-          found |=
-              nonfinite_bits<typename Config::element>(load_shared_16(at.v(v.stage) + 16 * chunk));
-        }
-        found = __reduce_or_sync(0xffffffffu, found);
-        if (thread % 32 == 0) {
-          store_shared(at.v_nonfinite(v.stage) + 4 * static_cast<std::uint32_t>(thread / 32),
-                       found);
-          at.v_checked(v.stage).arrive();
-        }
+      for (std::uint32_t chunk = static_cast<std::uint32_t>(thread); chunk < Config::v_bytes / 16;
+           chunk += checking_threads) {
+        found |=
+            nonfinite_bits<typename Config::element>(load_shared_16(at.v(v.stage) + 16 * chunk));
+      }
+      found = __reduce_or_sync(0xffffffffu, found);
+      if (thread % 32 == 0) {
+        store_shared(at.v_nonfinite(v.stage) + 4 * static_cast<std::uint32_t>(thread / 32), found);
+        at.v_checked(v.stage).arrive();
       }
     }
     items.release(slot);

@@ -32,6 +32,11 @@ struct computing_warpgroup {
   stage_cursor<Config::stages> k;
   stage_cursor<Config::stages> v;
   std::uint32_t checked = 0;  // for each stage the parity of its next check
+  // ALiBi's slopes of this thread's rows, where registers are to spare.
+  static constexpr bool keeps_slopes = !Score::plain && Config::warpgroups < 3;
+  float slopes[2] = {0, 0};
+  // With a softcap alone: the raw products of which the references were made.
+  float raw_reference[2];
 
   // Derived anew wherever they are needed, so that they take no registers in the main loop.
   static __device__ __forceinline__ int thread() {
@@ -66,36 +71,126 @@ struct computing_warpgroup {
   __device__ __forceinline__ int lane_row() const {
     return of()->item.first_row + warp_row() + (lane() >> 2);
   }
-  /// What rows make of their scores: those of thread and tile, as `tile_scores` wants them.
-  __device__ __forceinline__ auto scores_of_rows() const {
+  /// This thread's two rows.
+  __device__ __forceinline__ score_row score_row_of(int h) const {
     const auto* located = of();
-    const launch_shape* cut = &shape;
-    const int first_row = lane_row();
-    return tile_scores{p, score, of()->mask, [located, cut, first_row](int, int h) {
-                         const int row = first_row + 8 * h;
-                         return score_row{located->item.sequence,
-                                          cut->head_of(located->item.head, row), cut->token(row),
-                                          located->place.queries, located->place.keys};
-                       }};
+    const int row = lane_row() + 8 * h;
+    return {located->item.sequence, shape.head_of(located->item.head, row),
+            shape.token(row),       located->place.queries,
+            located->place.keys,    keeps_slopes ? slopes[h] : slope_at(row)};
+  }
+  /// What rows make of their scores, as `tile_scores` wants it.
+  __device__ __forceinline__ auto scores_of_rows() const {
+    const auto rows = [this](int, int h) { return score_row_of(h); };
+    return tile_scores{p, score, of()->mask, rows};
+  }
+  /// The same, looked up here and now where registers are to spare.
+  __device__ __forceinline__ auto prepared_scores() const {
+    if constexpr (keeps_slopes) {
+      const auto rows = [at = two_rows{score_row_of(0), score_row_of(1)}](int, int h) {
+        return at.row[h];
+      };
+      return tile_scores{p, score, of()->mask, rows};
+    } else {
+      return scores_of_rows();
+    }
+  }
+  struct two_rows {
+    score_row row[2];
+  };
+  __device__ __forceinline__ float slope_at(int row) const {
+    return slope_of(p, shape.head_of(of()->item.head, row));
   }
   static __device__ __forceinline__ tile_run uniform_run(tile_run x) {
     return {uniform(x.tile), uniform(x.end), uniform(x.whole) != 0};
   }
-  __device__ __forceinline__ void advance(tile_run& now) const {
-    if (++now.tile >= now.end) {
-      now = uniform_run(of()->run_from(now.tile, score, shape));
-    }
+  /// The run of the first tile, from `now` on, in which a row of the block sees a key.
+  __device__ __forceinline__ tile_run seen_from(tile_run now) const {
+    return now.tile < now.end ? now : uniform_run(of()->run_from(now.tile, score, shape));
   }
 
-  /// Scores of a tile from the raw products on.
-  __device__ __forceinline__ void finish_scores(tile_run now) {
-    const int first_key = now.tile * tile_keys;
+  /// The weights of a tile from the raw products on, for which it waits; `await_values` as
+  /// `weigh` has it.
+  template <int Pending, class Await>
+  __device__ __forceinline__ float2 weigh_tile(tile_run now, float factor, Await&& await_values) {
+    const auto scores = prepared_scores();
+    w.template await_scores<Pending>();
+    release(at.k_empty(k.stage));
+    k.advance();
     if constexpr (!Score::plain) {
-      scores_of_rows().change(w, first_key, lane());
+      if (score.capped(p)) {
+        return weigh_capped(now, await_values);
+      }
+      scores.change(w, now.tile * tile_keys, lane());
     }
+    hide(now);
+    float most[2];
+    w.largest(most);
+    const auto exponent = [factor](int, float x, float offset) { return fmaf(x, factor, -offset); };
+    return w.weigh(most, factor, exponent, at.v_nonfinite(0), await_values);
+  }
+  /// What rows do not see of a tile.
+  __device__ __forceinline__ void hide(tile_run now) {
     if (!now.whole) {
-      scores_of_rows().hide(w, first_key, lane());
+      scores_of_rows().hide(w, now.tile * tile_keys, lane());
     }
+  }
+  /// The same with a softcap alone. That never falls, so that the largest raw product makes the
+  /// largest score, and is capped only where it may move the reference: it rises by no more than
+  /// raw products do. The others are capped under the exponentials, by the polynomial where those
+  /// that this thread has of the row are small: a row's bits depend on its own scores alone.
+  template <class Await>
+  __device__ __forceinline__ float2 weigh_capped(tile_run now, Await&& await_values) {
+    const softcap_curve& curve = p.softcap;
+    float below[2];
+    if (now.whole) {
+      below[0] = w.furthest_below(0);
+      below[1] = w.furthest_below(1);
+    } else {
+      w.bound_below();  // minus infinity is for what is hidden
+      hide(now);
+      below[0] = w.furthest_seen_below(0);
+      below[1] = w.furthest_seen_below(1);
+    }
+    float raw[2];
+    w.largest(raw);
+    const bool near[2] = {below[0] <= curve.near && raw[0] <= curve.near,
+                          below[1] <= curve.near && raw[1] <= curve.near};
+    const auto exponent_of = [&](bool near_row, float x, float offset) {
+      const float y = near_row || fabsf(x) <= curve.always ? near_cap{curve}(x, offset)
+                                                           : far_cap{curve}(x, offset);
+      return x == w.hidden && !now.whole ? x : y;
+    };
+    // Also where both are minus infinity.
+    const bool moves[2] = {!((raw[0] - raw_reference[0]) * p.scale_log2 <= w.slack),
+                           !((raw[1] - raw_reference[1]) * p.scale_log2 <= w.slack)};
+    constexpr unsigned one_moves = 1, one_near = 2, one_far = 4;
+    const unsigned found = __reduce_or_sync(0xffffffffu, (moves[0] || moves[1] ? one_moves : 0) |
+                                                             (near[0] || near[1] ? one_near : 0) |
+                                                             (near[0] && near[1] ? 0 : one_far));
+    const float before[2] = {w.reference[0], w.reference[1]};
+    float most[2] = {before[0], before[1]};
+    if ((found & one_moves) != 0) {
+      most[0] = moves[0] ? exponent_of(near[0], raw[0], 0) : most[0];
+      most[1] = moves[1] ? exponent_of(near[1], raw[1], 0) : most[1];
+    }
+    const std::uint32_t shared = at.v_nonfinite(0);
+    float2 shrink;
+    if ((found & one_far) == 0) {
+      const auto exponent = [&](int, float x, float offset) { return near_cap{curve}(x, offset); };
+      shrink = w.weigh(most, 1, exponent, shared, await_values);
+    } else if ((found & one_near) == 0 && now.whole && curve.always < 0) {
+      const auto exponent = [&](int, float x, float offset) { return far_cap{curve}(x, offset); };
+      shrink = w.weigh(most, 1, exponent, shared, await_values);
+    } else {
+      const auto exponent = [&](int h, float x, float offset) {
+        return exponent_of(near[h], x, offset);
+      };
+      shrink = w.weigh(most, 1, exponent, shared, await_values);
+    }
+    raw_reference[0] = w.reference[0] != before[0] ? raw[0] : raw_reference[0];
+    raw_reference[1] = w.reference[1] != before[1] ? raw[1] : raw_reference[1];
+    return shrink;
   }
 
   /// The values of the tile before are about to be used, of which some row sees a part only:
@@ -105,7 +200,7 @@ struct computing_warpgroup {
     at.v_checked(v.stage).wait((checked >> v.stage) & 1);
     checked ^= 1u << v.stage;
     const uint4 found = load_shared_16(at.v_nonfinite(v.stage));
-    if ((found.x | found.y | found.z) == 0) {
+    if ((found.x | found.y) == 0) {
       return;
     }
     at.v_full(v.stage).wait(v.parity);
@@ -164,17 +259,6 @@ struct computing_warpgroup {
 
   __device__ __forceinline__ std::uint32_t q_rows() const { return at.q(number, q.stage); }
 
-  /// From this tile on this warpgroup's rows see nothing any more.
-  __device__ __forceinline__ int tiles_of_own_rows() const {
-    const int row = of()->item.first_row + 64 * number;
-    int end = 0;
-    if (shape.token(row) < of()->place.queries) {
-      const row_keys last = of()->mask.row(shape.token(row + 63));
-      end = max(last.end, last.sink_end);
-    }
-    return uniform((end + tile_keys - 1) / tile_keys);
-  }
-
   /// Finds the next item and begins its first scores. At the end, too, scores are begun, of what
   /// lies there, and never used: on a path without them ptxas would have every product wait for the
   /// one before.
@@ -195,21 +279,22 @@ struct computing_warpgroup {
   /// under way in the end. Returns the tiles that are left, for other warpgroups.
   __device__ __forceinline__ tile_run walk_tiles() {
     const float factor = score_factor<Score>(p);
-    tile_run now = uniform_run(of()->first_run(score, shape));
-    const int own_end = max(now.tile + 1, tiles_of_own_rows());
-    w.template await_scores<0>();
-    release(at.k_empty(k.stage));
-    k.advance();
-    finish_scores(now);
-    w.weigh(factor);
-    w.pack_weights();
+    tile_run now = uniform_run(of()->first);
+    const int own_end = max(now.tile + 1, uniform(of()->own_end[number]));
+    if constexpr (keeps_slopes) {
+      slopes[0] = slope_at(lane_row());
+      slopes[1] = slope_at(lane_row() + 8);
+    }
+    weigh_tile<0>(now, factor, [] {});
 
 #pragma unroll 1
     while (true) {
       if (!now.whole) {
         contain_nonfinite(now);
       }
-      advance(now);
+      if (++now.tile < own_end) {
+        now = seen_from(now);
+      }
       if (now.tile >= own_end) {
         break;
       }
@@ -219,28 +304,22 @@ struct computing_warpgroup {
       at.v_full(v.stage).wait(v.parity);
       w.begin_values(at.v(v.stage));
       end_turn();
-      w.template await_scores<1>();
-      release(at.k_empty(k.stage));
-      k.advance();
-      finish_scores(now);
-      const float2 shrink = w.weigh(factor);
-      w.weights_before_values(at.v_nonfinite(0));
-      w.template await_values<0>();
-      release_values();
-      w.shrink_values(shrink);
-      w.pack_weights();
+      w.shrink_values(weigh_tile<1>(now, factor, [&] {
+        w.template await_values<0>();
+        release_values();
+      }));
     }
     release(at.q_empty(number, q.stage));
     q.advance();
     at.v_full(v.stage).wait(v.parity);
     w.begin_values(at.v(v.stage));
-    return now;
+    return now.given() ? seen_from(now) : now;
   }
 
   /// Takes part in what all do with tiles that only other warpgroups need.
   __device__ __forceinline__ void pass_tiles(tile_run now) {
 #pragma unroll 1
-    for (; now.given(); advance(now)) {
+    for (; now.given(); ++now.tile, now = seen_from(now)) {
       await_turn();
       end_turn();
       at.k_full(k.stage).wait(k.parity);
@@ -260,22 +339,34 @@ struct computing_warpgroup {
 
   __device__ __forceinline__ void write_item() {
     w.finish_sums();
-    const sequence_place place = of()->place;
+    const auto* const located = of();
+    const sequence_place place = located->place;
+    const int end_row = located->item.end_row;
     const int first_row = lane_row();
+    int token[2];
+    int head[2];
+    row_result result[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int row = first_row + 8 * h;
-      const int token = shape.token(row);
-      const int head = shape.head_of(of()->item.head, row);
-      const bool exists = token < place.queries;
-      const row_result result =
-          row_result::of(w.reference[h], w.sum[h], score_factor<Score>(p), sink_of(p, head));
-      if (p.lse != nullptr && (lane() & 3) == 0 && exists) {
-        write_lse(p, place, head, token, result.lse);
+      token[h] = shape.token(first_row + 8 * h);
+      head[h] = shape.head_of(located->item.head, first_row + 8 * h);
+      result[h] =
+          row_result::of(w.reference[h], w.sum[h], score_factor<Score>(p), sink_of(p, head[h]));
+    }
+    if (p.lse != nullptr) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        if ((lane() & 3) == 0 && first_row + 8 * h < end_row) {
+          write_lse(p, place, head[h], token[h], result[h].lse);
+        }
       }
-      T* const out = static_cast<T*>(p.o) + place.batch * p.o_strides[0] +
-                     (place.q_begin + token) * p.o_strides[1] + head * p.o_strides[2];
-      write_row<Config>(p, exists ? out : nullptr, lane(), h, w.o, result);
+    }
+    T* const out =
+        static_cast<T*>(p.o) + place.batch * p.o_strides[0] + place.q_begin * p.o_strides[1];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      write_row<Config>(p, out + token[h] * p.o_strides[1] + head[h] * p.o_strides[2],
+                        first_row + 8 * h < end_row, lane(), h, w.o, result[h]);
     }
   }
 
@@ -290,6 +381,7 @@ struct computing_warpgroup {
     while (next != items.end) {
       current = next;
       w.clear();
+      raw_reference[0] = raw_reference[1] = w.hidden;
       const tile_run left = walk_tiles();
       // With queries of its own, the first scores of the next item run while this one's results are
       // written; else its queries are on their way then.
@@ -343,13 +435,14 @@ __global__ void __launch_bounds__(Config::threads, 1)
     }
     for (int slot = 0; slot < Config::item_slots; ++slot) {
       at.item_full(slot).init(1);
-      at.item_empty(slot).init(warps + checking_warps);
+      at.item_empty(slot).init(warps + 1 + checking_warps);
     }
     for (int stage = 0; stage < Config::stages; ++stage) {
       at.k_full(stage).init(1);
       at.v_full(stage).init(1);
       at.k_empty(stage).init(warps);
       at.v_empty(stage).init(warps);
+      at.v_to_check(stage).init(1);
       at.v_checked(stage).init(checking_warps);
     }
     publish_barriers();
@@ -359,13 +452,17 @@ __global__ void __launch_bounds__(Config::threads, 1)
   const item_queue<Config> items{at, reinterpret_cast<located*>(slots), {}};
   if (thread < 128) {
     give_registers<Config::loading_registers>();
-    if (thread >= 32) {
-      load_values<Config>(p, shape, score, maps, items, thread - 32);
+    if (thread < 32) {
+      load_items<Config>(p, shape, score, maps, items);
+    } else if (thread < 96) {
+      check_values<Config>(shape, score, items, thread - 32);
     } else if (p.packed || p.k_lengths.data != nullptr) {
-      load_queries_and_keys<Config>(p, shape, score, ranked_schedule<Config>{p, shape}, maps,
-                                    items);
+      const std::uint32_t kept = at.kept_sequences() - shared_address(shared_memory);
+      const ranked_schedule<Config> schedule(
+          p, shape, reinterpret_cast<sequence_levels*>(shared_memory + kept));
+      find_items<Config>(p, shape, score, schedule, items);
     } else {
-      load_queries_and_keys<Config>(p, shape, score, even_schedule<Config>{p, shape}, maps, items);
+      find_items<Config>(p, shape, score, even_schedule<Config>{p, shape}, items);
     }
   } else {
     take_registers<Config::computing_registers>();

@@ -43,7 +43,7 @@ struct warpgroup_attention {
 
   /// Begins s = q k^T. `q` is the first of the warpgroup's rows.
   __device__ __forceinline__ void begin_scores(std::uint32_t q, std::uint32_t k) {
-    pin_registers(s);
+    pin_free_registers(s);
     products_begin();
 #pragma unroll
     for (int step = 0; step < Config::key_dim / 16; ++step) {
@@ -73,12 +73,6 @@ struct warpgroup_attention {
     products_wait<Pending>();
     pin_registers(s);
   }
-  /// Has the weights computed while the products with values run, not after them: ptxas would move
-  /// the wait for those up to here. It leaves it behind a store, which never happens, since no sum
-  /// is negative.
-  __device__ __forceinline__ void weights_before_values(std::uint32_t shared) const {
-    store_shared_if_negative(shared, sum[0] + sum[1]);
-  }
   template <int Pending>
   __device__ __forceinline__ void await_values() {
     products_wait<Pending>();
@@ -98,37 +92,119 @@ struct warpgroup_attention {
     }
   }
 
-  /// Scores become weights 2^(factor (s - reference)); `factor` is positive. Returns by how much
-  /// what was accumulated has to shrink, in each row.
-  __device__ __forceinline__ float2 weigh(float factor) {
-    float shrink[2];
+  /// The largest score of each row. Numbers that are not negative are ordered as their bits are, of
+  /// which an instruction takes three; only where a row has no other all are compared as numbers.
+  __device__ __forceinline__ void largest(float (&most)[2]) const {
+    constexpr int chains = 4;  // the instruction takes long, and little else is there to do
+    int found[2][chains];
+#pragma unroll
+    for (int i = 0; i < keys / 2; i += 4) {
+      const int chain = i / 4 % chains;
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int pair[] = {__float_as_int(s[i + 2 * h]), __float_as_int(s[i + 2 * h + 1])};
+        found[h][chain] = i / 4 < chains ? max(pair[0], pair[1])
+                                         : __vimax3_s32(found[h][chain], pair[0], pair[1]);
+      }
+    }
+    int bits[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      float highest[2] = {hidden, hidden};
-#pragma unroll
-      for (int i = 2 * h; i < keys / 2; i += 4) {
-        highest[0] = fmaxf(highest[0], s[i]);
-        highest[1] = fmaxf(highest[1], s[i + 1]);
-      }
-      float most = fmaxf(highest[0], highest[1]);
-      most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-      most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-      // A row without any score yet moves with its first; while it has none the difference is NaN.
-      const bool moves = (most - reference[h]) * factor > slack;
-      shrink[h] = moves ? exp2_fast((reference[h] - most) * factor) : 1.0f;
-      reference[h] = moves ? most : reference[h];
-      const float offset = reference_of(reference[h], factor);
-      float total[2] = {0, 0};
-#pragma unroll
-      for (int i = 2 * h; i < keys / 2; i += 4) {
-#pragma unroll
-        for (int x = 0; x < 2; ++x) {
-          s[i + x] = exp2_fast(fmaf(s[i + x], factor, -offset));
-          total[x] += s[i + x];
-        }
-      }
-      sum[h] = fmaf(sum[h], shrink[h], total[0] + total[1]);
+      bits[h] = max(__vimax3_s32(found[h][0], found[h][1], found[h][2]), found[h][3]);
     }
+#pragma unroll
+    for (int lanes = 1; lanes <= 2; lanes *= 2) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        bits[h] = max(bits[h], __shfl_xor_sync(0xffffffffu, bits[h], lanes));
+      }
+    }
+    most[0] = __int_as_float(bits[0]);
+    most[1] = __int_as_float(bits[1]);
+    if (__any_sync(0xffffffffu, bits[0] < 0 || bits[1] < 0)) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        most[h] = hidden;
+#pragma unroll
+        for (int i = 2 * h; i < keys / 2; i += 4) {
+          most[h] = fmaxf(most[h], fmaxf(s[i], s[i + 1]));
+        }
+        most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 1));
+        most[h] = fmaxf(most[h], __shfl_xor_sync(0xffffffffu, most[h], 2));
+      }
+    }
+  }
+
+  /// How far below zero the lowest score is of this thread's of row g + 8 h, or 0: of numbers'
+  /// bits, as numbers without a sign, the largest are those of the lowest number.
+  __device__ __forceinline__ float furthest_below(int h) const {
+    constexpr int chains = 4;
+    unsigned found[chains] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 2 * h; i < keys / 2; i += 4) {
+      unsigned& most = found[i / 4 % chains];
+      most = __vimax3_u32(most, __float_as_uint(s[i]), __float_as_uint(s[i + 1]));
+    }
+    const unsigned bits = max(__vimax3_u32(found[0], found[1], found[2]), found[3]);
+    return -fminf(__uint_as_float(bits), 0);
+  }
+  /// The same without what is hidden.
+  __device__ __forceinline__ float furthest_seen_below(int h) const {
+    float lowest = 0;
+#pragma unroll
+    for (int i = 2 * h; i < keys / 2; i += 4) {
+      lowest = fminf(lowest, fminf(s[i] == hidden ? 0 : s[i], s[i + 1] == hidden ? 0 : s[i + 1]));
+    }
+    return -lowest;
+  }
+  /// Minus infinity becomes the lowest number.
+  __device__ __forceinline__ void bound_below() {
+#pragma unroll
+    for (int i = 0; i < keys / 2; ++i) {
+      s[i] = s[i] == hidden ? -__FLT_MAX__ : s[i];
+    }
+  }
+
+  /// Scores become weights 2^exponent(h, s, factor reference), in row g + 8 h, and are packed:
+  /// `exponent` subtracts the latter from factor s, or from what is made of it. `factor` is
+  /// positive, and `most` the largest of a row, as references are. Returns by how much what was
+  /// accumulated has to shrink, in each row.
+  ///
+  /// When some of the exponentials are begun it calls `await`, behind which the registers of the
+  /// weights before these are free: the product that reads them has ended by then, and what is left
+  /// of the exponentials, whose unit is the slowest, runs beside the packing. ptxas would move the
+  /// wait to the front; it leaves it behind a store to `shared`, which never happens, since no sum
+  /// is negative: something that ptxas does not know of `sum`.
+  template <class Exponent, class Await>
+  __device__ __forceinline__ float2 weigh(const float (&most)[2], float factor, Exponent&& exponent,
+                                          std::uint32_t shared, Await&& await) {
+    float shrink[2];
+    float offset[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      // A row without any score yet moves with its first; while it has none the difference is NaN.
+      const bool moves = (most[h] - reference[h]) * factor > slack;
+      shrink[h] = moves ? exp2_fast((reference[h] - most[h]) * factor) : 1.0f;
+      reference[h] = moves ? most[h] : reference[h];
+      offset[h] = reference_of(reference[h], factor);
+    }
+    float total[4] = {0, 0, 0, 0};
+    constexpr int early = keys / 8 / 8 * 8;
+    const auto weigh_part = [&](int begin, int end) {
+#pragma unroll
+      for (int i = begin; i < end; ++i) {
+        s[i] = exp2_fast(exponent(i / 2 % 2, s[i], offset[i / 2 % 2]));
+        total[i % 4] += s[i];
+      }
+    };
+    weigh_part(0, early);
+    store_shared_if_negative(shared, sum[0] + (total[0] + total[1]) + (total[2] + total[3]));
+    await();
+    pack_weights(0, early);
+    weigh_part(early, keys / 2);
+    pack_weights(early, keys / 2);
+    sum[0] = fmaf(sum[0], shrink[0], total[0] + total[1]);
+    sum[1] = fmaf(sum[1], shrink[1], total[2] + total[3]);
     return {shrink[0], shrink[1]};
   }
 
@@ -142,9 +218,10 @@ struct warpgroup_attention {
     }
   }
 
-  __device__ __forceinline__ void pack_weights() {
+  /// Of weights [begin, end).
+  __device__ __forceinline__ void pack_weights(int begin, int end) {
 #pragma unroll
-    for (int i = 0; i < keys / 4; ++i) {
+    for (int i = begin / 2; i < end / 2; ++i) {
       weights[i] = core::pack(s[2 * i], s[2 * i + 1]);
     }
   }

@@ -7,19 +7,20 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
-/// Writes row g + 8 h of a warp's 16, which the four lanes hold; null when it does not exist. The
-/// accumulated values become `result`'s. The whole warp takes part.
+/// Writes row g + 8 h of a warp's 16, which the four lanes hold, if it `exists`. The accumulated
+/// values become `result`'s. The whole warp takes part.
 ///
 /// Of two chunks of 16 bytes each lane has a word of both. Neighbours exchange one, so that each
 /// has two words side by side, and the four write 32 bytes at once.
 template <class Config>
 __device__ __forceinline__ void write_row(const attention_params& p, typename Config::element* row,
-                                          int lane, int h, const float (&o)[Config::value_dim / 2],
+                                          bool exists, int lane, int h,
+                                          const float (&o)[Config::value_dim / 2],
                                           const row_result& result) {
   const bool upper = (lane & 1) != 0;
   const int first = upper ? 1 : 0;  // of the two chunks the one that is this lane's
-  uint2* const to = reinterpret_cast<uint2*>(row) + 2 * first + (lane >> 1 & 1);
-  const int chunks = row != nullptr ? p.value_dim / 8 - first : 0;
+  uint2* const to = fixed_address(reinterpret_cast<uint2*>(row) + (2 * first + (lane >> 1 & 1)));
+  const int chunks = exists ? p.value_dim / 8 - first : 0;
 #pragma unroll
   for (int j = 0; j < Config::value_dim / 8; j += 2) {
     std::uint32_t pairs[2];

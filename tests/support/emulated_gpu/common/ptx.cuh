@@ -67,6 +67,7 @@ inline float exp2_fast(float x) {
   return y < 0x1p-126f ? 0 : y;
 }
 inline float reciprocal_fast(float x) { return 1 / x; }
+inline float log2_fast(float x) { return std::log2(x); }
 
 template <class T>
 struct tensor_core {

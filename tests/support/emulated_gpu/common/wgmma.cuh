@@ -25,6 +25,10 @@ void products_wait() {
 /// Accumulators are in memory here, and the emulation is nothing that a compiler looks through.
 template <int Count>
 void pin_registers(float (&)[Count]) {}
+template <int Count>
+void pin_free_registers(float (&c)[Count]) {
+  std::fill(c, c + Count, std::numeric_limits<float>::quiet_NaN());
+}
 
 template <class T, int N>
 struct warpgroup_product {

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <seqmix/core/config.hpp>
+
+SEQMIX_BEGIN_NAMESPACE
+
+namespace cuda {
+
+/// log2(e) cap tanh(scale x / cap) of a raw product x as kernels compute it, in the powers of two
+/// that weights are: x times a polynomial of x^2 where x is small, else by exponentials.
+/// Coefficients contain cap and scale, so that they are operands of the instructions, out of
+/// constant memory.
+struct softcap_curve {
+  float cap;     ///< log2(e) times the cap; 0: none
+  float steep;   ///< 2 log2(e) scale / cap
+  float near;    ///< up to this |x| `terms` serve
+  float always;  ///< up to this |x| they have to: elsewhere exponentials will do, too
+  float terms[3];
+
+  /// `scale` is positive. Beyond the bounds of the cap it is as good as none, or as zero; inside
+  /// them float bears it.
+  static softcap_curve of(double cap, double scale) noexcept {
+    // Of least error, relative to tanh(u): 4e-7 up to u = 1/4.
+    constexpr double of_tanh[] = {0.9999996043444652, -0.3332190822463491, 0.1284161342479111};
+    // The error of exponentials is 1e-7 of the cap: too much for small scores below wide caps.
+    constexpr double wide = 1024;
+    softcap_curve c{};
+    if (!(cap > 0)) {
+      return c;
+    }
+    const double bounded = std::clamp(cap, 0x1p-100, 0x1p100);
+    const double inner = scale / bounded;
+    c.cap = static_cast<float>(bounded * std::numbers::log2e);
+    c.steep = static_cast<float>(2 * std::numbers::log2e * inner);
+    // A polynomial whose coefficients float does not bear serves nothing.
+    bool fits = true;
+    double power = scale * std::numbers::log2e;
+    for (int i = 0; i < 3; ++i) {
+      const double term = of_tanh[i] * power;
+      fits = fits && std::abs(term) > 0x1p-120 && std::abs(term) < 0x1p120;
+      c.terms[i] = static_cast<float>(term);
+      power *= inner * inner;
+    }
+    c.near = fits ? static_cast<float>(0.25 / inner) : -1;
+    c.always = bounded > wide ? c.near : -1;
+    return c;
+  }
+};
+
+}  // namespace cuda
+
+SEQMIX_END_NAMESPACE
