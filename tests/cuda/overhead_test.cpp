@@ -67,7 +67,9 @@ TEST_CASE("a call costs little more than a kernel launch", "[overhead]") {
           "%.2f and %.2f us\n",
           name(form), static_cast<long long>(T), call.host, call.total, empty.host, empty.total);
       std::fflush(stdout);
-      CHECK(call.host - empty.host < 6.0);
+      // Packed sequences may be for either kernel, which the host does not know: both are launched.
+      const int launches = form == call_form::packed && T > 1 ? 2 : 1;
+      CHECK(call.host - launches * empty.host < 6.0);
       there.fetch_outputs();
       CHECK(verify(p, attention_reference(p)) == "");
     }

@@ -11,7 +11,7 @@ namespace cuda {
 // Each of these is the curve of a raw product less an offset, in powers of two, with one rounding
 // in the end.
 
-/// Of raw products up to `near`; minus infinity stays.
+/// Of raw products up to `near`; minus infinity stays, if the last term is not zero.
 struct near_cap {
   const softcap_curve& c;
 

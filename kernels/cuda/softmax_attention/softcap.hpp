@@ -36,16 +36,20 @@ struct softcap_curve {
     const double inner = scale / bounded;
     c.cap = static_cast<float>(bounded * std::numbers::log2e);
     c.steep = static_cast<float>(2 * std::numbers::log2e * inner);
-    // A polynomial whose coefficients float does not bear serves nothing.
+    // Coefficients that float does not bear: large ones leave the polynomial out, small ones fall
+    // away, and with them what they would bend.
     bool fits = true;
+    bool straight = false;
     double power = scale * std::numbers::log2e;
     for (int i = 0; i < 3; ++i) {
       const double term = of_tanh[i] * power;
-      fits = fits && std::abs(term) > 0x1p-120 && std::abs(term) < 0x1p120;
-      c.terms[i] = static_cast<float>(term);
+      fits = fits && std::abs(term) < 0x1p120;
+      straight = straight || (i > 0 && std::abs(term) < 0x1p-120);
+      c.terms[i] = i > 0 && straight ? 0 : static_cast<float>(term);
       power *= inner * inner;
     }
-    c.near = fits ? static_cast<float>(0.25 / inner) : -1;
+    const double near = (straight ? 0x1p-12 : 0.25) / inner;
+    c.near = fits ? static_cast<float>(std::min(near, 0x1p60)) : -1;
     c.always = bounded > wide ? c.near : -1;
     return c;
   }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>

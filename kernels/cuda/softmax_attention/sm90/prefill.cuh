@@ -176,7 +176,7 @@ struct computing_warpgroup {
     }
     const std::uint32_t shared = at.v_nonfinite(0);
     float2 shrink;
-    if ((found & one_far) == 0) {
+    if ((found & one_far) == 0 && (now.whole || curve.terms[2] > 0)) {
       const auto exponent = [&](int, float x, float offset) { return near_cap{curve}(x, offset); };
       shrink = w.weigh(most, 1, exponent, shared, await_values);
     } else if ((found & one_near) == 0 && now.whole && curve.always < 0) {
