@@ -95,8 +95,8 @@ __device__ __forceinline__ bool find_rows(const attention_params& p, const launc
                                           const work_item& item, const sequence_place& place,
                                           int& end_token) {
   end_token = shape.token(item.end_row - 1) + 1;
-  return item.first_row<item.end_row&& static_cast<std::int64_t>(place.queries) * p.group> p
-      .decode_rows;
+  const bool prefill = static_cast<std::int64_t>(place.queries) * p.group > p.decode_rows;
+  return prefill && item.first_row < item.end_row;
 }
 
 /// The items on their way from the warp that finds them to all others, in shared memory.
@@ -109,16 +109,14 @@ struct item_queue {
 
   /// The whole warp: hands over an item. It stays where it is until all others have had it and
   /// another one is pushed `item_slots` later.
-  __device__ __forceinline__ const located& push(const located& x) {
+  __device__ __forceinline__ void push(const located& x) {
     at.item_empty(cursor.stage).wait(cursor.parity ^ 1);
-    located& slot = slots[cursor.stage];
     if (threadIdx.x % 32 == 0) {
-      slot = x;
+      slots[cursor.stage] = x;
       at.item_full(cursor.stage).arrive();
     }
     __syncwarp();
     cursor.advance();
-    return slot;
   }
   /// The same, that there is none any more.
   __device__ __forceinline__ void push_end() {
@@ -274,9 +272,9 @@ __device__ __forceinline__ void load_items(const attention_params& p, const laun
 inline constexpr int checking_warps = 2;
 inline constexpr int checking_threads = 32 * checking_warps;
 
-/// One warp: in tiles of which some row sees only a part it looks for infinities and NaNs, of which
-/// a weight of zero would make NaN. Such a tile is on its way before the warp waits for it, and
-/// stays until it is checked, so that the barriers' phases are those of the tile.
+/// Those warps, in tiles of which some row sees only a part: a weight of zero would make NaN of an
+/// infinity or a NaN. Such a tile is on its way before they wait for it, and stays until it is
+/// checked, so that the barriers' phases are those of the tile. `thread` counts their threads.
 template <class Config, class Score>
 __device__ __forceinline__ void check_values(const launch_shape& shape, const Score& score,
                                              item_queue<Config> items, int thread) {
