@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
+#include <random>
 
 #include "attention_problem.hpp"
 #include "catch.hpp"
@@ -47,6 +49,52 @@ inline attention_case emulated_case(scalar_type type, const head_dims& n, std::i
   c.types = {type, type, type, type, true};
   return c;
 }
+
+inline constexpr call_form emulated_forms[] = {call_form::batched, call_form::packed,
+                                               call_form::cached};
+
+struct call_shape {
+  std::int64_t T, S, H, HK;
+};
+
+/// Every masking over heads of every kind, shapes, types and forms in turn: `f(case, n)` for case
+/// n.
+template <class Dims, class Shapes, class F>
+void for_each_masking(const Dims& all_dims, const Shapes& shapes, F&& f) {
+  std::size_t n = 0;
+  for (const head_dims& dims : all_dims) {
+    for (const masking& m : maskings) {
+      const call_shape& s = shapes[n % std::size(shapes)];
+      attention_case c = emulated_case(element_types[n / 2 % 2], dims, s.T, s.S, m);
+      c.H = s.H;
+      c.HK = s.HK;
+      c.form = emulated_forms[n % 3];
+      c.seed = n + 1;
+      f(c, n++);
+    }
+  }
+}
+
+/// Draws cases, the same ones each time.
+struct case_dice {
+  std::mt19937_64 random{1};
+
+  std::int64_t below(std::int64_t n) {
+    return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
+  }
+  bool one_of(std::int64_t n) { return below(n) == 0; }
+  void draw_form(attention_case& c) { c.form = emulated_forms[below(3)]; }
+  /// The seed, windows, up to `most_sinks` sink tokens, and terms of scores.
+  void draw_options(attention_case& c, std::int64_t most_sinks) {
+    c.seed = random() % 1000 + 1;
+    c.window.left = one_of(3) ? below(200) : c.window.left;
+    c.window.right = one_of(3) ? below(200) : c.window.right;
+    c.sinks = one_of(3) ? below(most_sinks) : 0;
+    c.softcap = one_of(4) ? 3 : 0;
+    c.alibi = one_of(4);
+    c.sink_logits = one_of(4);
+  }
+};
 
 using emulated_run = void (*)(attention_problem&, const emulation&);
 

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <array>
 #include <cstdint>
 #include <iterator>
 #include <limits>
-#include <random>
 #include <vector>
 
 #include "support/attention_problem.hpp"
@@ -31,56 +29,35 @@ void check(const attention_case& c, const emulation& how = {}) {
 }  // namespace
 
 TEST_CASE("results are those of the definition, whatever the tiles, masks and forms", "[hopper]") {
-  struct shape {
-    std::int64_t T, S, H, HK;
-  };
   // Heads in packed groups and not; more keys than queries, fewer, and one row of tiles.
-  constexpr shape shapes[] = {{150, 300, 2, 1}, {300, 150, 1, 1}, {70, 70, 3, 1},  {130, 260, 4, 2},
-                              {257, 129, 2, 2}, {9, 400, 8, 1},   {200, 200, 2, 1}};
-  constexpr call_form forms[] = {call_form::batched, call_form::packed, call_form::cached};
-  std::size_t n = 0;
-  for (const head_dims& dims : all_dims) {
-    for (const masking& m : maskings) {
-      const shape& s = shapes[n % std::size(shapes)];
-      attention_case c = emulated_case(element_types[n / 2 % 2], dims, s.T, s.S, m);
-      c.H = s.H;
-      c.HK = s.HK;
-      c.form = forms[n % 3];
-      c.B = c.form == call_form::batched ? 1 : 3;
-      c.seed = ++n;
-      check(c, {.seed = n});
-    }
-  }
+  constexpr call_shape shapes[] = {{150, 300, 2, 1}, {300, 150, 1, 1}, {70, 70, 3, 1},
+                                   {130, 260, 4, 2}, {257, 129, 2, 2}, {9, 400, 8, 1},
+                                   {200, 200, 2, 1}};
+  for_each_masking(all_dims, shapes, [](attention_case& c, std::size_t) {
+    c.B = c.form == call_form::batched ? 1 : 3;
+    check(c, {.seed = c.seed});
+  });
 }
 
 TEST_CASE("results are those of the definition in cases drawn at random, twice", "[hopper]") {
   constexpr std::int64_t heads[][2] = {{1, 1}, {2, 1}, {3, 1}, {4, 2}, {8, 1}, {6, 2}, {16, 1}};
-  std::mt19937_64 random(1);
-  const auto below = [&](std::int64_t n) {
-    return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
-  };
-  const auto one_of = [&](std::int64_t n) { return below(n) == 0; };
+  case_dice dice;
   for (int i = 0; i < 100; ++i) {
-    const head_dims& most = all_dims[below(std::size(all_dims))];
-    const std::int64_t D = one_of(2) ? most.D : 8 + 8 * below(most.D / 8);
-    const std::int64_t V = one_of(2) ? most.V : 8 + 8 * below(most.V / 8);
-    const auto& [H, HK] = heads[below(std::size(heads))];
-    attention_case c = emulated_case(element_types[below(2)], {D, V}, 1 + below(H > 4 ? 100 : 300),
-                                     below(400), {.causal = one_of(2)});
-    c.B = 1 + below(3);
+    const head_dims& most = all_dims[dice.below(std::size(all_dims))];
+    const std::int64_t D = dice.one_of(2) ? most.D : 8 + 8 * dice.below(most.D / 8);
+    const std::int64_t V = dice.one_of(2) ? most.V : 8 + 8 * dice.below(most.V / 8);
+    const auto& [H, HK] = heads[dice.below(std::size(heads))];
+    attention_case c =
+        emulated_case(element_types[dice.below(2)], {D, V}, 1 + dice.below(H > 4 ? 100 : 300),
+                      dice.below(400), {.causal = dice.one_of(2)});
+    c.B = 1 + dice.below(3);
     c.H = H;
     c.HK = HK;
-    c.form = std::array{call_form::batched, call_form::packed, call_form::cached}[below(3)];
-    c.seed = random() % 1000 + 1;
-    c.window.left = one_of(3) ? below(200) : c.window.left;
-    c.window.right = one_of(3) ? below(200) : c.window.right;
-    c.sinks = one_of(3) ? below(300) : 0;
-    c.softcap = one_of(4) ? 3 : 0;
-    c.alibi = one_of(4);
-    c.sink_logits = one_of(4);
+    dice.draw_form(c);
+    dice.draw_options(c, 300);
     attention_problem p(c);
     const auto draw = [&] {
-      return emulation{.processors = static_cast<int>(1 + below(4)), .seed = random()};
+      return emulation{.processors = static_cast<int>(1 + dice.below(4)), .seed = dice.random()};
     };
     check(p, draw());
     const output_bits first = bits_of(p);

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <iterator>
 #include <limits>
-#include <random>
 #include <vector>
 
 #include "support/attention_problem.hpp"
@@ -37,71 +36,48 @@ void check(const attention_case& c, std::uint64_t seed, std::int32_t decode_rows
 }
 
 /// With 1, 4, 9, 16, 40 and 64 rows a KV head.
-struct shape {
-  std::int64_t T, S, H, HK;
-};
-constexpr shape shapes[] = {{1, 300, 2, 2}, {1, 257, 4, 1},  {3, 130, 6, 2}, {4, 400, 8, 2},
-                            {1, 5, 1, 1},   {40, 250, 1, 1}, {4, 190, 16, 1}};
-constexpr call_form forms[] = {call_form::batched, call_form::packed, call_form::cached};
+constexpr call_shape shapes[] = {{1, 300, 2, 2}, {1, 257, 4, 1},  {3, 130, 6, 2}, {4, 400, 8, 2},
+                                 {1, 5, 1, 1},   {40, 250, 1, 1}, {4, 190, 16, 1}};
 
 }  // namespace
 
 TEST_CASE("results are those of the definition, whatever the tiles, masks and forms",
           "[portable]") {
-  std::size_t n = 0;
-  for (const head_dims& dims : all_dims) {
-    for (const masking& m : maskings) {
-      const shape& s = shapes[n % std::size(shapes)];
-      attention_case c = emulated_case(element_types[n / 2 % 2], dims, s.T, s.S, m);
-      c.H = s.H;
-      c.HK = s.HK;
-      c.form = forms[n % 3];
-      c.B = 3;
-      c.seed = ++n;
-      check(c, n);
-      // More rows than the library decodes.
-      c.T *= 5;
-      check(c, n, any_number);
-    }
-  }
+  for_each_masking(all_dims, shapes, [](attention_case& c, std::size_t) {
+    c.B = 3;
+    check(c, c.seed);
+    // More rows than the library decodes.
+    c.T *= 5;
+    check(c, c.seed, any_number);
+  });
 }
 
 TEST_CASE("results are those of the definition in cases drawn at random, twice", "[portable]") {
-  std::mt19937_64 random(1);
-  const auto below = [&](std::int64_t n) {
-    return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
-  };
-  const auto one_of = [&](std::int64_t n) { return below(n) == 0; };
+  case_dice dice;
   const auto any_layout = [&] {
-    return one_of(2) ? layout::dense : all_layouts[below(std::size(all_layouts))];
+    return dice.one_of(2) ? layout::dense : all_layouts[dice.below(std::size(all_layouts))];
   };
   for (int i = 0; i < 150; ++i) {
-    const head_dims& most = all_dims[below(std::size(all_dims))];
-    const shape& s = shapes[below(std::size(shapes))];
-    const std::int64_t D = one_of(2) ? most.D : 1 + below(most.D);
-    const std::int64_t V = one_of(2) ? most.V : 1 + below(most.V);
-    attention_case c =
-        emulated_case(element_types[below(2)], {D, V}, s.T, below(400), {.causal = one_of(2)});
-    c.B = 1 + below(3);
+    const head_dims& most = all_dims[dice.below(std::size(all_dims))];
+    const call_shape& s = shapes[dice.below(std::size(shapes))];
+    const std::int64_t D = dice.one_of(2) ? most.D : 1 + dice.below(most.D);
+    const std::int64_t V = dice.one_of(2) ? most.V : 1 + dice.below(most.V);
+    attention_case c = emulated_case(element_types[dice.below(2)], {D, V}, s.T, dice.below(400),
+                                     {.causal = dice.one_of(2)});
+    c.B = 1 + dice.below(3);
     c.H = s.H;
     c.HK = s.HK;
-    c.form = forms[below(3)];
-    c.seed = random() % 1000 + 1;
-    c.window.left = one_of(3) ? below(200) : c.window.left;
-    c.window.right = one_of(3) ? below(200) : c.window.right;
-    c.sinks = one_of(3) ? below(300) : 0;
-    c.softcap = one_of(4) ? 3 : 0;
-    c.alibi = one_of(4);
-    c.sink_logits = one_of(4);
-    c.lse = one_of(2) ? scalar_type::f32 : scalar_type::f64;
+    dice.draw_form(c);
+    dice.draw_options(c, 300);
+    c.lse = dice.one_of(2) ? scalar_type::f32 : scalar_type::f64;
     c.q = any_layout();
     c.k = any_layout();
     c.v = any_layout();
-    c.o = one_of(2) ? layout::dense : one_of(2) ? layout::strided : layout::misaligned;
+    c.o = dice.one_of(2) ? layout::dense : dice.one_of(2) ? layout::strided : layout::misaligned;
     attention_problem p(c);
-    check(p, random());
+    check(p, dice.random());
     const output_bits first = bits_of(p);
-    run_portable(p, {.seed = random(), .decode_rows = library_rows});
+    run_portable(p, {.seed = dice.random(), .decode_rows = library_rows});
     CAPTURE(c);
     CHECK(bits_of(p) == first);
   }

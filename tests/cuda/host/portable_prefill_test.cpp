@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <array>
 #include <cstdint>
 #include <iterator>
-#include <random>
 
 #include "support/attention_problem.hpp"
 #include "support/catch.hpp"
@@ -50,47 +48,34 @@ constexpr layouts fast[] = {
     {layout::dense, layout::head_first, layout::dense, layout::strided},
     {layout::head_first, layout::dense, layout::dense, layout::reversed}};
 
-struct shape {
-  std::int64_t T, S, H, HK;
-};
-constexpr call_form forms[] = {call_form::batched, call_form::packed, call_form::cached};
-
 }  // namespace
 
 TEST_CASE("results are those of the definition, whatever the tiles, masks and forms",
           "[portable]") {
   // More keys than queries, fewer, one more than tiles hold, and fewer than one holds.
-  constexpr shape shapes[] = {{150, 300, 2, 1}, {260, 150, 1, 1}, {65, 129, 3, 1},
-                              {129, 65, 4, 2},  {9, 400, 2, 1},   {40, 30, 2, 2}};
-  std::size_t n = 0;
-  for (const head_dims& dims : all_dims) {
-    for (const masking& m : maskings) {
-      const shape& s = shapes[n % std::size(shapes)];
-      attention_case c = emulated_case(element_types[n / 2 % 2], dims, s.T, s.S, m);
-      c.H = s.H;
-      c.HK = s.HK;
-      c.form = forms[n % 3];
-      c.B = c.form == call_form::batched ? 1 : 2;
-      fast[n % std::size(fast)].give(c);
-      c.seed = ++n;
-      check(c, {.seed = n});
-    }
-  }
+  constexpr call_shape shapes[] = {{150, 300, 2, 1}, {260, 150, 1, 1}, {65, 129, 3, 1},
+                                   {129, 65, 4, 2},  {9, 400, 2, 1},   {40, 30, 2, 2}};
+  for_each_masking(all_dims, shapes, [](attention_case& c, std::size_t n) {
+    c.B = c.form == call_form::batched ? 1 : 2;
+    fast[n % std::size(fast)].give(c);
+    check(c, {.seed = c.seed});
+  });
 }
 
 TEST_CASE("results are those of the definition where rows are loaded element by element",
           "[portable]") {
   constexpr head_dims dims[] = {{64, 64}, {96, 96}, {128, 128}, {192, 192}, {256, 256}, {100, 37}};
-  constexpr shape shapes[] = {{70, 140, 2, 1}, {140, 70, 2, 2}, {9, 200, 3, 1}, {65, 65, 1, 1}};
+  constexpr call_shape shapes[] = {
+      {70, 140, 2, 1}, {140, 70, 2, 2}, {9, 200, 3, 1}, {65, 65, 1, 1}};
   std::size_t n = 0;
   for (const layouts& l : slow) {
     for (const head_dims& d : dims) {
-      const shape& s = shapes[n % std::size(shapes)];
+      const call_shape& s = shapes[n % std::size(shapes)];
       attention_case c =
           emulated_case(element_types[n % 2], d, s.T, s.S, maskings[n % std::size(maskings)]);
       c.H = s.H;
       c.HK = s.HK;
-      c.form = forms[n % 3];
+      c.form = emulated_forms[n % 3];
       c.B = 2;
       c.softcap = n % 5 == 0 ? 3 : 0;
       c.alibi = n % 4 == 0;
@@ -108,36 +93,27 @@ TEST_CASE("results are those of the definition where rows are loaded element by 
 
 TEST_CASE("results are those of the definition in cases drawn at random, twice", "[portable]") {
   constexpr std::int64_t heads[][2] = {{1, 1}, {2, 1}, {3, 1}, {4, 2}, {6, 2}};
-  std::mt19937_64 random(1);
-  const auto below = [&](std::int64_t n) {
-    return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
-  };
-  const auto one_of = [&](std::int64_t n) { return below(n) == 0; };
+  case_dice dice;
   for (int i = 0; i < 60; ++i) {
-    const head_dims& most = all_dims[below(std::size(all_dims))];
-    const std::int64_t D = one_of(2) ? most.D : 8 + 8 * below(most.D / 8);
-    const std::int64_t V = one_of(2) ? most.V : 1 + below(most.V);
-    const auto& [H, HK] = heads[below(std::size(heads))];
-    attention_case c = emulated_case(element_types[below(2)], {D, V}, 1 + below(H > 2 ? 100 : 200),
-                                     below(250), {.causal = one_of(2)});
-    c.B = 1 + below(2);
+    const head_dims& most = all_dims[dice.below(std::size(all_dims))];
+    const std::int64_t D = dice.one_of(2) ? most.D : 8 + 8 * dice.below(most.D / 8);
+    const std::int64_t V = dice.one_of(2) ? most.V : 1 + dice.below(most.V);
+    const auto& [H, HK] = heads[dice.below(std::size(heads))];
+    attention_case c =
+        emulated_case(element_types[dice.below(2)], {D, V}, 1 + dice.below(H > 2 ? 100 : 200),
+                      dice.below(250), {.causal = dice.one_of(2)});
+    c.B = 1 + dice.below(2);
     c.H = H;
     c.HK = HK;
-    c.form = forms[below(3)];
-    c.seed = random() % 1000 + 1;
-    c.window.left = one_of(3) ? below(200) : c.window.left;
-    c.window.right = one_of(3) ? below(200) : c.window.right;
-    c.sinks = one_of(3) ? below(200) : 0;
-    c.softcap = one_of(4) ? 3 : 0;
-    c.alibi = one_of(4);
-    c.sink_logits = one_of(4);
-    if (one_of(3)) {
-      slow[below(std::size(slow))].give(c);
+    dice.draw_form(c);
+    dice.draw_options(c, 200);
+    if (dice.one_of(3)) {
+      slow[dice.below(std::size(slow))].give(c);
     }
     attention_problem p(c);
-    check(p, {.seed = random()});
+    check(p, {.seed = dice.random()});
     const output_bits first = bits_of(p);
-    run_portable(p, {.seed = random()});
+    run_portable(p, {.seed = dice.random()});
     CAPTURE(c);
     CHECK(bits_of(p) == first);
   }
