@@ -138,7 +138,7 @@ SEQMIX_HOST_DEVICE SEQMIX_ALWAYS_INLINE float sigmoid(float x) noexcept {
 #endif
 }
 
-/// tanh x, to 4e-7 of it; on a GPU to 2e-7.
+/// tanh x, to 4e-7 of it; on a GPU with an error of up to 2e-7, however small tanh x is.
 SEQMIX_HOST_DEVICE SEQMIX_ALWAYS_INLINE float tanh(float x) noexcept {
 #if defined(__CUDA_ARCH__)
   return 1 - 2 * detail::reciprocal(1 + detail::power_of_two(2 * detail::log2e * x));

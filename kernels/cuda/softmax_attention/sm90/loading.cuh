@@ -201,14 +201,19 @@ struct tile_loader {
     }
     q.advance();
   }
+  template <int Blocks>
+  static __device__ __forceinline__ void copy_tile(std::uint32_t to, const CUtensorMap& from,
+                                                   shared_barrier full, const place& tile) {
+    full.arrive_and_expect(Blocks * Config::kv_block_bytes);
+#pragma unroll
+    for (int block = 0; block < Blocks; ++block) {
+      copy_box(to + block * Config::kv_block_bytes, from, full, 64 * block, tile.head,
+               tile.first_key, tile.batch);
+    }
+  }
   __device__ __forceinline__ void load_keys(const place& tile) {
     at.k_empty(k.stage).wait(k.parity ^ 1);
-    at.k_full(k.stage).arrive_and_expect(Config::k_bytes);
-#pragma unroll
-    for (int block = 0; block < Config::key_blocks; ++block) {
-      copy_box(at.k(k.stage) + block * Config::kv_block_bytes, maps.k, at.k_full(k.stage),
-               64 * block, tile.head, tile.first_key, tile.batch);
-    }
+    copy_tile<Config::key_blocks>(at.k(k.stage), maps.k, at.k_full(k.stage), tile);
     k.advance();
   }
   /// Those that are next, of which it also says whether they are to be checked.
@@ -217,12 +222,7 @@ struct tile_loader {
       return;
     }
     at.v_empty(v.stage).wait(v.parity ^ 1);
-    at.v_full(v.stage).arrive_and_expect(Config::v_bytes);
-#pragma unroll
-    for (int block = 0; block < Config::value_blocks; ++block) {
-      copy_box(at.v(v.stage) + block * Config::kv_block_bytes, maps.v, at.v_full(v.stage),
-               64 * block, values.head, values.first_key, values.batch);
-    }
+    copy_tile<Config::value_blocks>(at.v(v.stage), maps.v, at.v_full(v.stage), values);
     if (!values.whole) {
       at.v_to_check(check.stage).arrive();
       check.advance();
