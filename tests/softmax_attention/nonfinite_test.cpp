@@ -32,7 +32,7 @@ void check_planted(const attention_calls& calls, attention_problem& p, const exe
   const attention_problem clean = p;
   plant(p);
   const std::string scratch = run(calls, p, e);
-  const attention_reference expected(p);
+  const attention_reference expected(p, hit);
   const std::vector<char> owned = p.owned_rows();
   std::size_t at = 0;
   std::string text = scratch;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <ostream>
@@ -451,7 +452,10 @@ struct attention_reference {
   std::vector<double> lse;  // [B, H, T]
   double o_floor = 0;       ///< scale below which a small output is cancellation
 
-  explicit attention_reference(const attention_problem& p) {
+  /// Of the rows (b, t, h) of the tensor that are `wanted`; of all by default.
+  explicit attention_reference(
+      const attention_problem& p,
+      const std::function<bool(std::int64_t, std::int64_t, std::int64_t)>& wanted = {}) {
     const attention_case& c = p.c;
     const std::int64_t rows = p.q.extent(1);
     const std::int64_t keys = p.k.extent(1);
@@ -472,6 +476,9 @@ struct attention_reference {
       for (std::int64_t h = 0; h < c.H; ++h) {
         const std::int64_t hk = h * c.HK / c.H;
         for (std::int64_t i = 0; i < s.queries; ++i) {
+          if (wanted && !wanted(s.batch, s.q_begin + i, h)) {
+            continue;
+          }
           const std::int64_t row = s.batch * rows + s.q_begin + i;
           const double* query = q.data() + (row * c.H + h) * c.D;
           double* out = o.data() + (row * c.H + h) * c.V;

@@ -21,6 +21,10 @@ __device__ __forceinline__ void copy_async_16(std::uint32_t to, const void* from
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from), "r"(bytes)
                : "memory");
 }
+/// The same with all 16 bytes: one instruction, where a number that varies takes five.
+__device__ __forceinline__ void copy_async_16(std::uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;\n" ::"r"(to), "l"(from) : "memory");
+}
 __device__ __forceinline__ void copy_async_commit() {
   asm volatile("cp.async.commit_group;\n" ::: "memory");
 }
@@ -41,6 +45,13 @@ __device__ __forceinline__ void load_matrix_transposed(std::uint32_t (&r)[4], st
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(from)
+               : "memory");
+}
+
+/// The other way, on sm_90.
+__device__ __forceinline__ void store_matrix(std::uint32_t to, const std::uint32_t (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};\n" ::"r"(to),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
                : "memory");
 }
 
@@ -95,8 +106,9 @@ __device__ __forceinline__ float log2_fast(float x) {
   return y;
 }
 
-/// What the tensor cores do with one 16-bit type: c += a b for a tile of 16 x 8 x 16, and the
-/// rounding of two floats into one register, the first in its lower half.
+/// What the tensor cores do with one 16-bit type: c += a b for a tile of 16 x 8 x 16, the rounding
+/// of two floats into one register, the first in its lower half, and of two such pairs the sum of
+/// one and zero times the other: NaN from where that is infinite or NaN on.
 template <class T>
 struct tensor_core;
 
@@ -117,6 +129,12 @@ struct tensor_core<bf16> {
   }
   static __device__ __forceinline__ float unpack(std::uint32_t bits) {
     return __uint_as_float(bits << 16);
+  }
+  static __device__ __forceinline__ std::uint32_t plus_zero_times(std::uint32_t sum,
+                                                                  std::uint32_t pair) {
+    std::uint32_t r;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;\n" : "=r"(r) : "r"(pair), "r"(0), "r"(sum));
+    return r;
   }
   static constexpr std::uint32_t exponent = 0x7f80;  // all ones in a NaN and in an infinity
 };
@@ -140,6 +158,12 @@ struct tensor_core<f16> {
     float f;
     asm("{ .reg .b16 h; cvt.u16.u32 h, %1; cvt.f32.f16 %0, h; }\n" : "=f"(f) : "r"(bits));
     return f;
+  }
+  static __device__ __forceinline__ std::uint32_t plus_zero_times(std::uint32_t sum,
+                                                                  std::uint32_t pair) {
+    std::uint32_t r;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;\n" : "=r"(r) : "r"(pair), "r"(0), "r"(sum));
+    return r;
   }
   static constexpr std::uint32_t exponent = 0x7c00;
 };

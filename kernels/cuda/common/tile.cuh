@@ -89,12 +89,23 @@ __device__ __forceinline__ int elements_of_chunk(int chunk, int dim) {
   return max(0, min(8, dim - 8 * chunk));
 }
 
-/// `Threads` threads fill a tile of `Rows` rows of W elements from evenly spaced rows of `dim`.
-/// What lies beyond these, and rows from `count` on, are zeros and not read.
+/// Where the first chunk lies that a thread moves of a tile whose rows begin at `first`.
+template <int W, bool Vectors>
+__device__ __forceinline__ const std::uint16_t* first_chunk(const std::uint16_t* first, int thread,
+                                                            std::int64_t row_stride,
+                                                            std::int64_t element_stride) {
+  constexpr int columns = shared_tile<W>::group;
+  return first + thread / columns * row_stride +
+         thread % columns * 8 * (Vectors ? 1 : element_stride);
+}
+
+/// `Threads` threads fill a tile of `Rows` rows of W elements from evenly spaced rows of `dim`, of
+/// which the thread's `first_chunk` is at `from`. What lies beyond these, and rows from `count` on,
+/// are zeros and not read.
 template <int W, int Rows, int Threads, bool Vectors>
-__device__ __forceinline__ void fill_tile(std::uint32_t tile, int thread,
-                                          const std::uint16_t* first, std::int64_t row_stride,
-                                          std::int64_t element_stride, int count, int dim) {
+__device__ __forceinline__ void fill_tile(std::uint32_t tile, int thread, const std::uint16_t* from,
+                                          std::int64_t row_stride, std::int64_t element_stride,
+                                          int count, int dim) {
   using layout = shared_tile<W>;
   constexpr int columns = layout::group;
   constexpr int rows_at_once = Threads / columns;
@@ -102,7 +113,22 @@ __device__ __forceinline__ void fill_tile(std::uint32_t tile, int thread,
   const int chunk = thread % columns;
   int row = thread / columns;
   const std::int64_t step = Vectors ? 1 : element_stride;
-  const std::uint16_t* from = first + row * row_stride + chunk * 8 * step;
+  // Most tiles are there as a whole. Of wide ones so many copies in a row would fill the queue in
+  // which loads from shared memory wait, too.
+  if constexpr (Vectors && W <= 128) {
+    if (count >= Rows && dim == W) {
+#pragma unroll
+      for (int i = 0; i < Rows / rows_at_once; ++i) {
+#pragma unroll
+        for (int side = 0; side < layout::chunks; side += columns) {
+          copy_async_16(tile + layout::offset(row, chunk + side), from + side * 8);
+        }
+        row += rows_at_once;
+        from += rows_at_once * row_stride;
+      }
+      return;
+    }
+  }
 #pragma unroll(Vectors ? Rows : 1)
   for (int i = 0; i < Rows / rows_at_once; ++i) {
 #pragma unroll(Vectors ? W : 1)
@@ -116,21 +142,30 @@ __device__ __forceinline__ void fill_tile(std::uint32_t tile, int thread,
   }
 }
 
-/// Not zero if any of the eight elements of a chunk is infinite or NaN: in those the exponent's
-/// bits are all ones, and one more carries into the bit above.
+/// Whether any of the eight elements of a chunk is infinite or NaN: in those the exponent's bits
+/// are all ones, and one more carries into the bit above.
 template <class T>
-__device__ __forceinline__ std::uint32_t nonfinite_bits(uint4 chunk) {
+__device__ __forceinline__ bool any_nonfinite(uint4 chunk) {
   constexpr std::uint32_t e = tensor_core<T>::exponent;
   constexpr std::uint32_t both = e << 16 | e;
   constexpr std::uint32_t one = (e & -e) << 16 | (e & -e);
-  return (((chunk.x & both) + one) | ((chunk.y & both) + one) | ((chunk.z & both) + one) |
-          ((chunk.w & both) + one)) &
-         0x80008000u;
+  return ((((chunk.x & both) + one) | ((chunk.y & both) + one) | ((chunk.z & both) + one) |
+           ((chunk.w & both) + one)) &
+          0x80008000u) != 0;
 }
 
-template <class T>
-__device__ __forceinline__ bool any_nonfinite(uint4 chunk) {
-  return nonfinite_bits<T>(chunk) != 0;
+/// The same of this thread's share of a tile of `Chunks` chunks, of every `Threads`-th one.
+template <class T, int Chunks, int Threads>
+__device__ __forceinline__ bool any_nonfinite_of(std::uint32_t tile, int thread) {
+  using core = tensor_core<T>;
+  uint4 sum = make_uint4(0, 0, 0, 0);
+#pragma unroll 8
+  for (int at = thread; at < Chunks; at += Threads) {
+    const uint4 chunk = load_shared_16(tile + 16 * static_cast<std::uint32_t>(at));
+    sum = make_uint4(core::plus_zero_times(sum.x, chunk.x), core::plus_zero_times(sum.y, chunk.y),
+                     core::plus_zero_times(sum.z, chunk.z), core::plus_zero_times(sum.w, chunk.w));
+  }
+  return any_nonfinite<T>(sum);
 }
 
 /// The pair with its infinite and NaN elements replaced by zero.

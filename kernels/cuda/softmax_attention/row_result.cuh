@@ -12,6 +12,20 @@ namespace cuda {
 
 /// The score of a pair that a mask hides.
 inline constexpr float hidden_score = -__builtin_huge_valf();
+inline constexpr float reference_slack = 8;  // powers of two
+
+/// Weights are relative to a reference which follows the row's largest score, but only when that
+/// has grown by more than a factor of 2^8: up to there weights and sums lose nothing, and
+/// what was accumulated need not shrink. Each row decides alone, so that its bits depend on nothing
+/// else. Returns what is to be multiplied with what was accumulated: exactly one where the
+/// reference stays.
+__device__ __forceinline__ float follow(float& reference, float most, float factor) {
+  // A row without any score yet moves with its first; while it has none the difference is NaN.
+  const bool moves = (most - reference) * factor > reference_slack;
+  const float shrink = moves ? exp2_fast((reference - most) * factor) : 1.0f;
+  reference = moves ? most : reference;
+  return shrink;
+}
 
 /// The exponent that weights are relative to; a row that has seen no score yet uses zero.
 __device__ __forceinline__ float reference_of(float maximum, float factor) {

@@ -250,6 +250,61 @@ TEST_CASE("copies come late, with zeros for what is outside", "[hopper]") {
              "deadlock"));
 }
 
+TEST_CASE("stores of boxes come late, read what is fenced, and keep inside", "[hopper]") {
+  constexpr std::size_t width = 72;
+  const std::int64_t strides[] = {3 * width, width, width, 1};
+  // Two lines of 64 elements, of which the tensor has the first and of that eight elements.
+  const auto stored = [&](std::uint64_t seed, bool fenced, std::string& fault, int& early) {
+    std::vector<bf16> data(4 * width, bf16(-1.0f));
+    CUtensorMap map;
+    REQUIRE(
+        make_map(map, {data.data(), seqmix::scalar_type::bf16, {1, 3, 1, width}, strides}, 2, 1));
+    fault = fault_of(32, seed, [&] {
+      const int lane = static_cast<int>(threadIdx.x);
+      std::uint32_t pairs[4];
+      for (int i = 0; i < 4; ++i) {  // lines 8 i + lane / 4 of one chunk
+        const int first = 8 * (8 * i + lane / 4) + 2 * (lane % 4);
+        pairs[i] = tensor_core<bf16>::pack(static_cast<float>(first % 200),
+                                           static_cast<float>((first + 1) % 200));
+      }
+      // Only the first two lines matter: line n, chunk 0, where the exchange puts it.
+      store_matrix(tiles() + static_cast<std::uint32_t>(lane * 128 + (lane % 8) * 16), pairs);
+      if (fenced) {
+        fence_async_proxy();
+      }
+      __syncwarp();
+      store_box_if(lane == 0, map, tiles(), 64, 0, 2, 0);
+      stores_commit();
+      early += lane == 0 && static_cast<float>(data[2 * width + 64]) == -1.0f ? 1 : 0;
+      stores_wait_read();
+    });
+    return data;
+  };
+  int early = 0;
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    std::string fault;
+    const std::vector<bf16> right = stored(seed, true, fault, early);
+    CHECK(fault == "");
+    bool all = true;
+    for (std::size_t i = 0; i < right.size(); ++i) {
+      const bool inside = i >= 2 * width + 64 && i < 3 * width;
+      const float expected = inside ? static_cast<float>(i - 2 * width - 64) : -1.0f;
+      all &= static_cast<float>(right[i]) == expected;
+    }
+    CHECK(all);
+    const std::vector<bf16> unfenced = stored(seed, false, fault, early);
+    CHECK(std::isnan(static_cast<float>(unfenced[2 * width + 64])));
+  }
+  CHECK(early > 0);
+  CHECK(says(fault_of(32, 1,
+                      [] {
+                        CUtensorMap map{};
+                        store_box_if(threadIdx.x == 0, map, tiles(), 0, 0, 0, 0);
+                        stores_commit();
+                      }),
+             "ended before copies"));
+}
+
 TEST_CASE("what waits for ever, or for the wrong thing, is found", "[hopper]") {
   const std::string stuck = fault_of(64, 1, [] {
     begin(2);

@@ -153,5 +153,10 @@ TEST_CASE("NaN and infinity reach the rows that see them and no other", "[hopper
       c.HK = 2;
       check_poisons(run_hopper, c, 70, seed);
     }
+    attention_case c = emulated_case(element_types[seed % 2], dims, 140, 270, maskings[1]);
+    c.H = 4;
+    c.HK = 2;
+    c.softcap = 20;
+    check_poisons(run_hopper, c, 70, seed);
   }
 }

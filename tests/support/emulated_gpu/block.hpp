@@ -78,7 +78,7 @@ class emulated_block {
       }
     }
     if (!outstanding_.empty()) {
-      throw kernel_fault("the block of threads ended before copies to its shared memory");
+      throw kernel_fault("the block of threads ended before copies to or from its shared memory");
     }
   }
 

@@ -14,8 +14,8 @@
 namespace seqmix_test {
 
 /// The instructions that a warp carries out on matrices of which each lane holds a few elements:
-/// ldmatrix and mma. Lane 4 g + t has, of 8 x 8 elements, those of line g and columns 2 t and
-/// 2 t + 1.
+/// ldmatrix, stmatrix and mma. Lane 4 g + t has, of 8 x 8 elements, those of line g and columns 2 t
+/// and 2 t + 1.
 class warp_fragments {
  public:
   /// Four tiles of 8 x 8, of which lane 8 i + n gives the address of line n of tile i.
@@ -25,6 +25,13 @@ class warp_fragments {
     mine = {from, r};
     emulated_block::current().converge(transposed ? "ldmatrix.trans" : "ldmatrix",
                                        [this, &shared, transposed] { load(shared, transposed); });
+  }
+
+  /// The other way.
+  void store(shared_memory_window& shared, std::uint32_t to, const std::uint32_t* r) {
+    stores_[emulated_block::current().lane()] = {to, r};
+    emulated_block::current().converge("stmatrix", [this] { gather(); });
+    shared.store(to, lines_[emulated_block::current().lane()]);
   }
 
   /// c += a b for 16 x 8 x 16.
@@ -44,6 +51,10 @@ class warp_fragments {
     std::uint32_t from;
     std::uint32_t* to;
   };
+  struct storing {
+    std::uint32_t to;
+    const std::uint32_t* from;
+  };
 
   void load(const shared_memory_window& shared, bool transposed) {
     for (std::size_t tile = 0; tile < 4; ++tile) {
@@ -57,6 +68,17 @@ class warp_fragments {
         const std::uint32_t low = transposed ? lines[t][g] : lines[g][t];
         const std::uint32_t high = transposed ? lines[t + 1][g] : lines[g][t + 1];
         loads_[lane].to[tile] = high << 16 | low;
+      }
+    }
+  }
+
+  /// Each lane's line of all lanes' elements.
+  void gather() {
+    for (std::size_t tile = 0; tile < 4; ++tile) {
+      for (std::size_t lane = 0; lane < lanes; ++lane) {
+        std::array<std::uint16_t, 8>& line = lines_[8 * tile + lane / 4];
+        line[lane % 4 * 2] = static_cast<std::uint16_t>(stores_[lane].from[tile] & 0xffff);
+        line[lane % 4 * 2 + 1] = static_cast<std::uint16_t>(stores_[lane].from[tile] >> 16);
       }
     }
   }
@@ -94,6 +116,8 @@ class warp_fragments {
   }
 
   std::array<loading, lanes> loads_;
+  std::array<storing, lanes> stores_;
+  std::array<std::array<std::uint16_t, 8>, lanes> lines_;
   std::array<float*, lanes> c_;
   std::array<const std::uint32_t*, lanes> a_;
   std::array<std::array<std::uint32_t, 2>, lanes> b_;

@@ -41,6 +41,7 @@ struct block_hardware {
   numbered_barriers numbered;
   register_file registers;
   thread_copies copies;
+  tensor_stores stores;
   std::vector<warp_fragments> fragments_of_warps;
   std::vector<warp_products> products_of_warps;
   std::vector<std::vector<product>> products_of_warpgroups;
@@ -61,6 +62,7 @@ struct block_hardware {
       numbered.reset();
       registers.reset(threads);
       copies.reset(threads);
+      stores.reset(threads);
       fragments_of_warps.resize(threads / 32);
       products_of_warps.clear();
       for (unsigned warp = 0; warp < threads / 32; ++warp) {

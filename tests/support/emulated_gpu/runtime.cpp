@@ -34,7 +34,7 @@ CUresult encode(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, voi
   fits &= type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 || type == CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
   fits &= interleave == CU_TENSOR_MAP_INTERLEAVE_NONE && swizzle == CU_TENSOR_MAP_SWIZZLE_128B &&
           fill == CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE;
-  encoded_map m{static_cast<const std::byte*>(base), {}, {}, {}};
+  encoded_map m{static_cast<std::byte*>(base), {}, {}, {}};
   for (int axis = 0; axis < 4; ++axis) {
     m.extents[axis] = extents[axis];
     m.box[axis] = box[axis];

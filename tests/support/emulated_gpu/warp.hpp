@@ -67,6 +67,7 @@ inline bool __any_sync(unsigned, bool x) {
   return seqmix_test::fold_lanes<unsigned>("__any_sync", x ? 1 : 0,
                                            [](unsigned a, unsigned b) { return a | b; }) != 0;
 }
+inline bool __all_sync(unsigned mask, bool x) { return !__any_sync(mask, !x); }
 template <class T>
 T __shfl_sync(unsigned, T x, int lane) {
   return seqmix_test::word_of_lane("__shfl_sync", x, static_cast<unsigned>(lane));

@@ -33,7 +33,7 @@ struct decode_config {
       q_bytes + (warps * warp_bytes > merge_bytes ? warps * warp_bytes : merge_bytes);
 };
 
-/// The warps' partial results in shared memory: [warp][row][W] values, then maxima and sums.
+/// The warps' partial results in shared memory: [warp][row][W] values, then references and sums.
 template <class Config>
 struct partial_results {
   static constexpr int W = Config::width;
@@ -43,7 +43,7 @@ struct partial_results {
   __device__ __forceinline__ float* row(int warp, int r) const {
     return values + (warp * rows + r) * W;
   }
-  __device__ __forceinline__ float& maximum(int warp, int r) const {
+  __device__ __forceinline__ float& reference(int warp, int r) const {
     return values[Config::warps * rows * W + warp * rows + r];
   }
   __device__ __forceinline__ float& sum(int warp, int r) const {
@@ -82,10 +82,15 @@ __global__ void __launch_bounds__(Config::threads)
   // Row r is token r / group of query head kv_head * group + r % group.
   const auto head_of = [&](int r) { return kv_head * p.group + (block_row + r) % p.group; };
   const auto token_of = [&](int r) { return (block_row + r) / p.group; };
-  word* const k = static_cast<word*>(p.k) + s.batch * p.k_strides[0] + kv_head * p.k_strides[2] +
-                  s.k_begin * p.k_strides[1];
-  word* const v = static_cast<word*>(p.v) + s.batch * p.v_strides[0] + kv_head * p.v_strides[2] +
-                  s.k_begin * p.v_strides[1];
+  const auto chunk_of = [&](word* first, const std::int64_t(&strides)[4]) {
+    return first_chunk<W, Config::vectors>(first, lane, strides[1], strides[3]);
+  };
+  word* const k = chunk_of(static_cast<word*>(p.k) + s.batch * p.k_strides[0] +
+                               kv_head * p.k_strides[2] + s.k_begin * p.k_strides[1],
+                           p.k_strides);
+  word* const v = chunk_of(static_cast<word*>(p.v) + s.batch * p.v_strides[0] +
+                               kv_head * p.v_strides[2] + s.k_begin * p.v_strides[1],
+                           p.v_strides);
   const auto load = [&](int tile, int stage) {
     const std::uint32_t to = warp_tiles + stage * (2 * Config::tile_bytes);
     const int first = tile * tile_keys;
@@ -154,11 +159,11 @@ __global__ void __launch_bounds__(Config::threads)
     w.scores(q_tile, 0, k_tile, lane);
     scores.change(w, first_key, lane);
     if (!now.whole) {
-      scores.hide(w, first_key, lane);
+      scores.template shown<warp_type>(first_key, lane).hide_others(w);
     }
-    w.weigh(score_factor<Score>(p));
+    w.weigh(score_factor<Score>(p), follows_late<Config>(p));
     if (!now.whole && (Score::masks || rows_differ(p)) &&
-        __any_sync(0xffffffffu, has_nonfinite<T, W, tile_keys, 32>(v_tile, lane))) {
+        __any_sync(0xffffffffu, any_nonfinite_of<T, Config::tile_bytes / 16, 32>(v_tile, lane))) {
       w.add_nonfinite(v_tile, lane,
                       [&](int m, int h, int key) { return scores.sees(m, h, first_key + key); });
       __syncwarp();
@@ -184,7 +189,7 @@ __global__ void __launch_bounds__(Config::threads)
           make_float2(w.o[0][n][2 * h], w.o[0][n][2 * h + 1]);
     }
     if ((lane & 3) == 0) {
-      partial.maximum(warp, r) = w.maximum[0][h];
+      partial.reference(warp, r) = w.reference[0][h];
       partial.sum(warp, r) = w.sum[0][h];
     }
   }
@@ -195,23 +200,23 @@ __global__ void __launch_bounds__(Config::threads)
   if (block_row + r >= rows) {
     return;
   }
-  float maximum = warp_type::hidden;
+  float highest = warp_type::hidden;
 #pragma unroll
   for (int x = 0; x < Config::warps; ++x) {
-    maximum = fmaxf(maximum, partial.maximum(x, r));
+    highest = fmaxf(highest, partial.reference(x, r));
   }
   const float factor = score_factor<Score>(p);
-  const float reference = reference_of(maximum, factor);
+  const float reference = reference_of(highest, factor);
   float share[Config::warps];
   float sum = 0;
 #pragma unroll
   for (int x = 0; x < Config::warps; ++x) {
-    share[x] = shrink_of(partial.maximum(x, r), factor, reference);
+    share[x] = shrink_of(partial.reference(x, r), factor, reference);
     sum = fmaf(share[x], partial.sum(x, r), sum);
   }
   const int token = token_of(r);
   const int head = head_of(r);
-  const row_result result = row_result::of(maximum, sum, factor, sink_of(p, head));
+  const row_result result = row_result::of(highest, sum, factor, sink_of(p, head));
   if (p.lse != nullptr && slice == 0) {
     write_lse(p, s, head, token, result.lse);
   }

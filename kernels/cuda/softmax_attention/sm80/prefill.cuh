@@ -117,7 +117,7 @@ __device__ __forceinline__ void finish_rows(const attention_params& p, Warp& w, 
   for (int m = 0; m < Warp::rows / 16; ++m) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      results[m][h] = row_result::of(w.maximum[m][h], w.sum[m][h], factor, sink);
+      results[m][h] = row_result::of(w.reference[m][h], w.sum[m][h], factor, sink);
       const int row = first_row + 16 * m + 8 * h + (lane >> 2);
       if (p.lse != nullptr && (lane & 3) == 0 && row < s.queries) {
         write_lse(p, s, head, row, results[m][h].lse);
@@ -146,6 +146,9 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
     return;
   }
   int thread = static_cast<int>(threadIdx.x);
+  const auto chunk_of = [&](word* first, const std::int64_t(&strides)[4]) {
+    return first_chunk<W, Config::vectors>(first, thread, strides[1], strides[3]);
+  };
 
   __shared__ __align__(alignof(facts_type)) unsigned char facts_memory[sizeof(facts_type)];
   const facts_type& facts = *reinterpret_cast<const facts_type*>(facts_memory);
@@ -161,10 +164,12 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
   const std::uint32_t q_tile = shared_address(shared_memory);
   const std::uint32_t kv_tiles = q_tile + Config::q_bytes;
   const int kv_head = block.head / p.group;
-  word* const k = static_cast<word*>(p.k) + s.batch * p.k_strides[0] + kv_head * p.k_strides[2] +
-                  s.k_begin * p.k_strides[1];
-  word* const v = static_cast<word*>(p.v) + s.batch * p.v_strides[0] + kv_head * p.v_strides[2] +
-                  s.k_begin * p.v_strides[1];
+  word* const k = chunk_of(static_cast<word*>(p.k) + s.batch * p.k_strides[0] +
+                               kv_head * p.k_strides[2] + s.k_begin * p.k_strides[1],
+                           p.k_strides);
+  word* const v = chunk_of(static_cast<word*>(p.v) + s.batch * p.v_strides[0] +
+                               kv_head * p.v_strides[2] + s.k_begin * p.v_strides[1],
+                           p.v_strides);
   const auto load = [&](std::uint32_t to, word* from, const std::int64_t(&strides)[4], int tile,
                         int dim) {
     const int first = tile * tile_keys;
@@ -178,7 +183,6 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
     load(kv_tiles + stage * (2 * Config::tile_bytes) + Config::tile_bytes, v, p.v_strides, tile,
          p.value_dim);
   };
-
   const auto next = [&](int tile) {
     const row_block& rows = facts.block;
     return next_tile(
@@ -200,7 +204,8 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
     word* const q = static_cast<word*>(p.q) + s.batch * p.q_strides[0] +
                     block.head * p.q_strides[2] + (s.q_begin + block.first_row) * p.q_strides[1];
     fill_tile<W, Config::block_rows, Config::threads, Config::vectors>(
-        q_tile, thread, q, p.q_strides[1], p.q_strides[3], s.queries - block.first_row, p.key_dim);
+        q_tile, thread, chunk_of(q, p.q_strides), p.q_strides[1], p.q_strides[3],
+        s.queries - block.first_row, p.key_dim);
     load_keys(now.tile, 0);
     if constexpr (Config::stages == 2) {
       load_values(now.tile, 0);
@@ -215,6 +220,11 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
 
   warp_type w;
   w.clear();
+  if constexpr (warp_type::holds_queries) {
+    copy_async_wait<0>();
+    __syncthreads();
+    w.hold_queries(q_tile, thread / 32 * warp_type::rows, thread % 32);
+  }
   int stage = 0;
 #pragma unroll 1
   while (now.tile < facts.walk.end) {
@@ -252,11 +262,12 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
       scores_of_rows(lane, warp_row).change(w, first_key, lane);
     }
     if (!now.whole) {
-      scores_of_rows(lane, warp_row).hide(w, first_key, lane);
+      scores_of_rows(lane, warp_row).template shown<warp_type>(first_key, lane).hide_others(w);
     }
-    w.weigh(score_factor<Score>(p));
+    w.weigh(score_factor<Score>(p), follows_late<Config>(p));
     if (!now.whole && (Score::masks || rows_differ(p)) &&
-        __syncthreads_or(has_nonfinite<T, W, tile_keys, Config::threads>(v_tile, thread))) {
+        __syncthreads_or(
+            any_nonfinite_of<T, Config::tile_bytes / 16, Config::threads>(v_tile, thread))) {
       const auto scores = scores_of_rows(lane, warp_row);
       w.add_nonfinite(v_tile, lane,
                       [&](int m, int h, int key) { return scores.sees(m, h, first_key + key); });

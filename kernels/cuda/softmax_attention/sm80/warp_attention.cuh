@@ -9,12 +9,22 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
+/// Whether references follow late, by head dimensions, on which bits may depend: narrow
+/// accumulators are multiplied faster than it is asked whether they have to be. Kernels of one
+/// width know it.
+template <class Config>
+__device__ __forceinline__ bool follows_late(const attention_params& p) {
+  constexpr int narrow = 64;
+  return Config::vectors ? Config::width > narrow : max(p.key_dim, p.value_dim) > narrow;
+}
+
 /// What one warp holds while its `Tiles` x 16 query rows walk over tiles of `Keys` keys: the
-/// running maximum, the weight sum and the weighted values of each row.
+/// reference, the weight sum and the weighted values of each row.
 ///
 /// Fragments are those of mma.m16n8k16: lane = 4 g + t holds, of each 16 x 8 accumulator, rows g
-/// and g + 8 and columns 2 t and 2 t + 1. The four lanes of a row share its maximum; each keeps the
-/// weight sum of its own columns until the end. A row's arithmetic depends on nothing but the row.
+/// and g + 8 and columns 2 t and 2 t + 1. The four lanes of a row share its reference; each keeps
+/// the weight sum of its own columns until the end. A row's arithmetic depends on nothing but the
+/// row.
 template <class T, int W, int Tiles, int Keys>
 struct warp_attention {
   using core = tensor_core<T>;
@@ -22,9 +32,11 @@ struct warp_attention {
   static constexpr int rows = 16 * Tiles;
   static constexpr int keys = Keys;
   static constexpr float hidden = hidden_score;
+  static constexpr bool holds_queries = W <= 64 && Tiles > 1;
 
+  std::uint32_t q[holds_queries ? W / 16 : 1][Tiles][4];
   float o[Tiles][W / 8][4];
-  float maximum[Tiles][2];
+  float reference[Tiles][2];
   float sum[Tiles][2];
   float s[Tiles][Keys / 8][4];  // scores, then weights
 
@@ -40,14 +52,30 @@ struct warp_attention {
       }
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        maximum[m][h] = hidden;
+        reference[m][h] = hidden;
         sum[m][h] = 0;
       }
     }
   }
 
-  /// s = q k^T for the warp's rows, from `q_row` on, and a tile of keys.
-  __device__ __forceinline__ void scores(std::uint32_t q, int q_row, std::uint32_t k, int lane) {
+  /// Where registers are to spare, queries stay in them: `q` is the fragments of the rows from
+  /// `q_row` on.
+  __device__ __forceinline__ void hold_queries(std::uint32_t tile, int q_row, int lane) {
+    if constexpr (holds_queries) {
+      const std::uint32_t corner = tile + layout::row_bytes * q_row + layout::corner(lane);
+#pragma unroll
+      for (int step = 0; step < W / 16; ++step) {
+#pragma unroll
+        for (int m = 0; m < Tiles; ++m) {
+          load_matrix(q[step][m], layout::from(corner, step, 16 * m));
+        }
+      }
+    }
+  }
+
+  /// s = q k^T for the warp's rows, from `q_row` of the tile on or held, and a tile of keys.
+  __device__ __forceinline__ void scores(std::uint32_t q_tile, int q_row, std::uint32_t k,
+                                         int lane) {
 #pragma unroll
     for (int m = 0; m < Tiles; ++m) {
 #pragma unroll
@@ -59,14 +87,16 @@ struct warp_attention {
       }
     }
     const std::uint32_t q_corner =
-        rederived(q + layout::row_bytes * static_cast<std::uint32_t>(q_row) + layout::corner(lane));
+        rederived(q_tile + layout::row_bytes * q_row + layout::corner(lane));
     const std::uint32_t k_corner = rederived(k + layout::exchanged_corner(lane));
 #pragma unroll
     for (int step = 0; step < W / 16; ++step) {
-      std::uint32_t a[Tiles][4];
+      auto& a = q[holds_queries ? step : 0];
+      if constexpr (!holds_queries) {
 #pragma unroll
-      for (int m = 0; m < Tiles; ++m) {
-        load_matrix(a[m], layout::from(q_corner, step, 16 * m));
+        for (int m = 0; m < Tiles; ++m) {
+          load_matrix(a[m], layout::from(q_corner, step, 16 * m));
+        }
       }
 #pragma unroll
       for (int n = 0; n < Keys / 16; ++n) {
@@ -96,37 +126,52 @@ struct warp_attention {
     }
   }
 
-  /// Turns scores into weights 2^(factor (s - maximum)) and shrinks what was accumulated under a
-  /// lower maximum. `factor` is positive.
-  __device__ __forceinline__ void weigh(float factor) {
+  /// Turns scores into weights 2^(factor (s - reference)) and shrinks what was accumulated under a
+  /// lower reference, which follows the largest score `late` or at once. `factor` is positive.
+  __device__ __forceinline__ void weigh(float factor, bool late) {
+    float shrink[Tiles][2];
+    bool shrinks = false;
 #pragma unroll
     for (int m = 0; m < Tiles; ++m) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        float highest = maximum[m][h];
+        float& now = reference[m][h];
+        float highest = late ? hidden : now;
 #pragma unroll
         for (int n = 0; n < Keys / 8; ++n) {
           highest = fmaxf(highest, fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
         }
         highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
         highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
-        const float reference = reference_of(highest, factor);
-        const float shrink = shrink_of(maximum[m][h], factor, reference);
-        maximum[m][h] = highest;
-        float total = sum[m][h] * shrink;
+        if (late) {
+          shrink[m][h] = follow(now, highest, factor);
+          shrinks = shrinks || shrink[m][h] != 1.0f;
+        } else {
+          shrink[m][h] = shrink_of(now, factor, reference_of(highest, factor));
+          now = highest;
+        }
+        const float offset = reference_of(now, factor);
+        float total = sum[m][h] * shrink[m][h];
 #pragma unroll
         for (int n = 0; n < Keys / 8; ++n) {
 #pragma unroll
           for (int x = 2 * h; x < 2 * h + 2; ++x) {
-            s[m][n][x] = exp2_fast(fmaf(s[m][n][x], factor, -reference));
+            s[m][n][x] = exp2_fast(fmaf(s[m][n][x], factor, -offset));
             total += s[m][n][x];
           }
         }
         sum[m][h] = total;
+      }
+    }
+    if (!late || __any_sync(0xffffffffu, shrinks)) {
+#pragma unroll
+      for (int m = 0; m < Tiles; ++m) {
 #pragma unroll
         for (int n = 0; n < W / 8; ++n) {
-          o[m][n][2 * h] *= shrink;
-          o[m][n][2 * h + 1] *= shrink;
+#pragma unroll
+          for (int x = 0; x < 4; ++x) {
+            o[m][n][x] *= shrink[m][x / 2];
+          }
         }
       }
     }
@@ -225,18 +270,6 @@ __device__ __forceinline__ void zero_nonfinite(std::uint32_t tile, int thread) {
                                      finite_only<T>(chunk.z), finite_only<T>(chunk.w)));
     }
   }
-}
-
-/// Whether this thread's share of a tile has an infinite or NaN element.
-template <class T, int W, int Keys, int Threads>
-__device__ __forceinline__ bool has_nonfinite(std::uint32_t tile, int thread) {
-  constexpr int chunks = Keys * shared_tile<W>::chunks;
-  bool found = false;
-#pragma unroll 1
-  for (int at = thread; at < chunks; at += Threads) {
-    found |= any_nonfinite<T>(load_shared_16(tile + 16 * static_cast<std::uint32_t>(at)));
-  }
-  return found;
 }
 
 /// Multiplies a tile of queries by 1, -1 or 0, exactly.

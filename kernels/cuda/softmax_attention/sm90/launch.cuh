@@ -44,6 +44,10 @@ inline launch_shape shape_of(const attention_params& p, int block_rows, int proc
 inline bool map_tensors(const attention_params& p, const launch_shape& shape, scalar_type type,
                         int block_keys, tensor_maps& maps) {
   const std::int64_t batches = p.packed ? 1 : p.sequences;
+  const mapped_tensor o{p.o, type, {batches, p.q_rows, p.heads, p.value_dim}, p.o_strides};
+  constexpr int rows = 16;
+  const int heads = std::min(1 << shape.shift, rows);
+  maps.stores = can_map(o) && make_map(maps.o, o, rows / heads, heads);
   return make_map(maps.q, {p.q, type, {batches, p.q_rows, p.heads, p.key_dim}, p.q_strides},
                   64 >> shape.shift, 1 << shape.shift) &&
          make_map(maps.k, {p.k, type, {batches, p.k_rows, p.kv_heads, p.key_dim}, p.k_strides},

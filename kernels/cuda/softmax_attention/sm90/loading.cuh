@@ -16,6 +16,8 @@ struct tensor_maps {
   CUtensorMap q;
   CUtensorMap k;
   CUtensorMap v;
+  CUtensorMap o;  ///< 16 rows at a time
+  bool stores;    ///< the copy engine can write `o`
 };
 
 /// A tile, and up to which tile those that follow are seen and as whole as it is.
@@ -41,7 +43,7 @@ struct located_item {
   int first_token;
   int end_token;
   tile_run first;                // tiles
-  int own_end[most_warpgroups];  // from this tile on a computing warpgroup's rows see nothing
+  int own_end[most_warpgroups];  // from this tile on a warpgroup's rows see nothing; -1: pass
 
   /// The whole block of rows, before its keys are known.
   __device__ __forceinline__ mask_block rows(const launch_shape& shape) const {
@@ -62,11 +64,14 @@ struct located_item {
     if (!first.given()) {  // every item has a tile, be it one of which its rows see nothing
       first = {0, 1, false};
     }
+    // A warpgroup without rows passes over an item's only tile. Of more it computes the first,
+    // which keeps it in step with the others.
+    const int without = run_from(first.tile + 1, score, shape).given() ? 0 : -1;
     for (int group = 0; group < most_warpgroups; ++group) {
       const int row = item.first_row + 64 * group;
       const int last = min(row + 64, item.end_row) - 1;
       const row_keys seen = mask.row(shape.token(last));
-      own_end[group] = row <= last ? (max(seen.end, seen.sink_end) + Keys - 1) / Keys : 0;
+      own_end[group] = row <= last ? (max(seen.end, seen.sink_end) + Keys - 1) / Keys : without;
     }
   }
   /// The first tile from `tile` on in which a row sees a key, and those that follow it.
@@ -292,16 +297,13 @@ __device__ __forceinline__ void check_values(const launch_shape& shape, const Sc
       at.v_to_check(check.stage).wait(check.parity);
       check.advance();
       at.v_full(v.stage).wait(v.parity);
-      std::uint32_t found = 0;
-#pragma unroll 4
-      for (std::uint32_t chunk = static_cast<std::uint32_t>(thread); chunk < Config::v_bytes / 16;
-           chunk += checking_threads) {
-        found |=
-            nonfinite_bits<typename Config::element>(load_shared_16(at.v(v.stage) + 16 * chunk));
-      }
-      found = __reduce_or_sync(0xffffffffu, found);
+      const bool found = __any_sync(
+          0xffffffffu,
+          any_nonfinite_of<typename Config::element, Config::v_bytes / 16, checking_threads>(
+              at.v(v.stage), thread));
       if (thread % 32 == 0) {
-        store_shared(at.v_nonfinite(v.stage) + 4 * static_cast<std::uint32_t>(thread / 32), found);
+        store_shared(at.v_nonfinite(v.stage) + 4 * static_cast<std::uint32_t>(thread / 32),
+                     found ? 1u : 0u);
         at.v_checked(v.stage).arrive();
       }
     }

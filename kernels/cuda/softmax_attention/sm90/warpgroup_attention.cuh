@@ -12,10 +12,6 @@ namespace cuda {
 
 /// What a warpgroup holds while its 64 query rows walk over tiles of keys, in fragments of
 /// wgmma.cuh: this thread's two rows are g and g + 8 of its warp's 16.
-///
-/// Weights are relative to a reference which follows the row's largest score, but only when that
-/// has grown by more than a factor of 2^8: up to there weights and sums lose nothing, and what was
-/// accumulated need not shrink. Each row decides alone, so that its bits depend on nothing else.
 template <class Config>
 struct warpgroup_attention {
   using T = typename Config::element;
@@ -24,7 +20,6 @@ struct warpgroup_attention {
   static constexpr int dim = Config::value_dim;
   static constexpr int rows = 16;  // of a warp
   static constexpr float hidden = hidden_score;
-  static constexpr float slack = 8;  // powers of two
 
   float s[keys / 2];                // scores, then weights
   std::uint32_t weights[keys / 4];  // in pairs: the left operand of the second product
@@ -92,9 +87,10 @@ struct warpgroup_attention {
     }
   }
 
-  /// The largest score of each row. Numbers that are not negative are ordered as their bits are, of
-  /// which an instruction takes three; only where a row has no other all are compared as numbers.
-  __device__ __forceinline__ void largest(float (&most)[2]) const {
+  /// The largest score of each row, or, where that and `enough` are on different sides of zero,
+  /// some number below zero. Numbers that are not negative are ordered as their bits are, of which
+  /// an instruction takes three; only where a row needs it all are compared as numbers.
+  __device__ __forceinline__ void largest(float (&most)[2], const float (&enough)[2]) const {
     constexpr int chains = 4;  // the instruction takes long, and little else is there to do
     int found[2][chains];
 #pragma unroll
@@ -121,7 +117,8 @@ struct warpgroup_attention {
     }
     most[0] = __int_as_float(bits[0]);
     most[1] = __int_as_float(bits[1]);
-    if (__any_sync(0xffffffffu, bits[0] < 0 || bits[1] < 0)) {
+    if (__any_sync(0xffffffffu,
+                   (bits[0] < 0 && !(enough[0] >= 0)) || (bits[1] < 0 && !(enough[1] >= 0)))) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         most[h] = hidden;
@@ -157,6 +154,31 @@ struct warpgroup_attention {
     }
     return -lowest;
   }
+  /// No magnitude of this thread's scores of row g + 8 h is more; they go in pairs, whose sum
+  /// bounds both.
+  __device__ __forceinline__ float furthest(int h) const {
+    constexpr int chains = 4;
+    int found[chains] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 2 * h; i < keys / 2; i += 8) {
+      int& most = found[i / 8 % chains];
+      const int one = __float_as_int(fabsf(s[i]) + fabsf(s[i + 1]));
+      const int other = i + 4 < keys / 2 ? __float_as_int(fabsf(s[i + 4]) + fabsf(s[i + 5])) : one;
+      most = __vimax3_s32(most, one, other);
+    }
+    return __int_as_float(max(__vimax3_s32(found[0], found[1], found[2]), found[3]));
+  }
+  /// The same without what is hidden.
+  __device__ __forceinline__ float furthest_seen(int h) const {
+    float most = 0;
+#pragma unroll
+    for (int i = 2 * h; i < keys / 2; i += 4) {
+      const float pair[] = {s[i] == hidden ? 0 : fabsf(s[i]),
+                            s[i + 1] == hidden ? 0 : fabsf(s[i + 1])};
+      most = fmaxf(most, pair[0] + pair[1]);
+    }
+    return most;
+  }
   /// Minus infinity becomes the lowest number.
   __device__ __forceinline__ void bound_below() {
 #pragma unroll
@@ -168,13 +190,7 @@ struct warpgroup_attention {
   /// Scores become weights 2^exponent(h, s, factor reference), in row g + 8 h, and are packed:
   /// `exponent` subtracts the latter from factor s, or from what is made of it. `factor` is
   /// positive, and `most` the largest of a row, as references are. Returns by how much what was
-  /// accumulated has to shrink, in each row.
-  ///
-  /// When some of the exponentials are begun it calls `await`, behind which the registers of the
-  /// weights before these are free: the product that reads them has ended by then, and what is left
-  /// of the exponentials, whose unit is the slowest, runs beside the packing. ptxas would move the
-  /// wait to the front; it leaves it behind a store to `shared`, which never happens, since no sum
-  /// is negative: something that ptxas does not know of `sum`.
+  /// accumulated has to shrink, in each row. `shared` and `await` are those of `weigh_against`.
   template <class Exponent, class Await>
   __device__ __forceinline__ float2 weigh(const float (&most)[2], float factor, Exponent&& exponent,
                                           std::uint32_t shared, Await&& await) {
@@ -182,12 +198,26 @@ struct warpgroup_attention {
     float offset[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      // A row without any score yet moves with its first; while it has none the difference is NaN.
-      const bool moves = (most[h] - reference[h]) * factor > slack;
-      shrink[h] = moves ? exp2_fast((reference[h] - most[h]) * factor) : 1.0f;
-      reference[h] = moves ? most[h] : reference[h];
+      shrink[h] = follow(reference[h], most[h], factor);
       offset[h] = reference_of(reference[h], factor);
     }
+    const float2 total = weigh_against(offset, exponent, shared, await);
+    sum[0] = fmaf(sum[0], shrink[0], total.x);
+    sum[1] = fmaf(sum[1], shrink[1], total.y);
+    return {shrink[0], shrink[1]};
+  }
+
+  /// Scores become weights 2^exponent(h, s, offset[h]), in row g + 8 h, and are packed. Returns the
+  /// sum of each row's.
+  ///
+  /// When some of the exponentials are begun it calls `await`, behind which the registers of the
+  /// weights before these are free: the product that reads them has ended by then, and what is left
+  /// of the exponentials, whose unit is the slowest, runs beside the packing. ptxas would move the
+  /// wait to the front; it leaves it behind a store to `shared`, which never happens, since no sum
+  /// is negative: something that ptxas does not know of `sum`.
+  template <class Exponent, class Await>
+  __device__ __forceinline__ float2 weigh_against(const float (&offset)[2], Exponent&& exponent,
+                                                  std::uint32_t shared, Await&& await) {
     float total[4] = {0, 0, 0, 0};
     constexpr int early = keys / 8 / 8 * 8;
     const auto weigh_part = [&](int begin, int end) {
@@ -203,9 +233,7 @@ struct warpgroup_attention {
     pack_weights(0, early);
     weigh_part(early, keys / 2);
     pack_weights(early, keys / 2);
-    sum[0] = fmaf(sum[0], shrink[0], total[0] + total[1]);
-    sum[1] = fmaf(sum[1], shrink[1], total[2] + total[3]);
-    return {shrink[0], shrink[1]};
+    return {total[0] + total[1], total[2] + total[3]};
   }
 
   /// Shrinks what was accumulated, unless no row of the warp has to.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "../../common/tma.cuh"
 #include "../row_result.cuh"
+#include "config.cuh"
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -34,6 +36,31 @@ __device__ __forceinline__ void write_row(const attention_params& p, typename Co
       to[2 * j] = upper ? make_uint2(theirs, pairs[1]) : make_uint2(pairs[0], theirs);
     }
   }
+}
+
+/// Lays 16 whole rows of a warp down in shared memory as boxes, of 64 columns each, with the chunks
+/// of a row exchanged as the copy engine wants it: fewer instructions than stores of the lanes'
+/// own, and nobody waits for memory. `to` is where the first box's first of these rows lies.
+template <class Config>
+__device__ __forceinline__ void lay_down_rows(std::uint32_t to, int lane,
+                                              const float (&o)[Config::value_dim / 2],
+                                              const row_result (&result)[2]) {
+  const int row = lane % 16;
+  const std::uint32_t corner =
+      to + static_cast<std::uint32_t>(row * 128 + ((lane / 16) ^ (row & 7)) * 16);
+#pragma unroll
+  for (int j = 0; j < Config::value_dim / 16; ++j) {
+    std::uint32_t pairs[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const row_result& of = result[i % 2];
+      pairs[i] = tensor_core<typename Config::element>::pack(of(o[8 * j + 2 * i]),
+                                                             of(o[8 * j + 2 * i + 1]));
+    }
+    store_matrix((corner ^ static_cast<std::uint32_t>(j % 4 * 32)) + j / 4 * Config::q_block_bytes,
+                 pairs);
+  }
+  fence_async_proxy();
 }
 
 }  // namespace cuda

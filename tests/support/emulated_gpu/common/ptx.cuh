@@ -27,6 +27,7 @@ inline void copy_async_16(std::uint32_t to, const void* from, std::uint32_t byte
   auto& block = seqmix_test::this_block;
   block.copies.issue(block.shared, to, from, bytes, seqmix_test::this_gpu.readable);
 }
+inline void copy_async_16(std::uint32_t to, const void* from) { copy_async_16(to, from, 16); }
 inline void copy_async_commit() {
   seqmix_test::this_block.copies.commit(seqmix_test::this_block.shared);
 }
@@ -42,6 +43,11 @@ inline void load_matrix(std::uint32_t (&r)[4], std::uint32_t from) {
 inline void load_matrix_transposed(std::uint32_t (&r)[4], std::uint32_t from) {
   auto& block = seqmix_test::this_block;
   block.fragments().load(block.shared, from, r, true);
+}
+
+inline void store_matrix(std::uint32_t to, const std::uint32_t (&r)[4]) {
+  auto& block = seqmix_test::this_block;
+  block.fragments().store(block.shared, to, r);
 }
 
 inline void store_shared(std::uint32_t to, uint4 value) {
@@ -82,6 +88,10 @@ struct tensor_core {
     T x;
     x.bits = static_cast<std::uint16_t>(bits);
     return static_cast<float>(x);
+  }
+  static std::uint32_t plus_zero_times(std::uint32_t sum, std::uint32_t pair) {
+    return pack(unpack(sum & 0xffffu) + 0 * unpack(pair & 0xffffu),
+                unpack(sum >> 16) + 0 * unpack(pair >> 16));
   }
   static constexpr std::uint32_t exponent = std::is_same_v<T, bf16> ? 0x7f80 : 0x7c00;
 };

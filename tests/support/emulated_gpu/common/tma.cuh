@@ -20,6 +20,17 @@ inline void copy_box(std::uint32_t to, const CUtensorMap& map, shared_barrier ba
                           {element, head, token, batch});
 }
 
+inline void store_box_if(bool issue, const CUtensorMap& map, std::uint32_t from, int element,
+                         int head, int token, int batch) {
+  if (issue) {
+    seqmix_test::this_block.stores.issue(map, from, {element, head, token, batch});
+  }
+}
+inline void stores_commit() {
+  seqmix_test::this_block.stores.commit(seqmix_test::this_block.shared);
+}
+inline void stores_wait_read() { seqmix_test::this_block.stores.wait(); }
+
 }  // namespace cuda
 
 SEQMIX_END_NAMESPACE
