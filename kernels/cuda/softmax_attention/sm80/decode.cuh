@@ -82,15 +82,8 @@ __global__ void __launch_bounds__(Config::threads)
   // Row r is token r / group of query head kv_head * group + r % group.
   const auto head_of = [&](int r) { return kv_head * p.group + (block_row + r) % p.group; };
   const auto token_of = [&](int r) { return (block_row + r) / p.group; };
-  const auto chunk_of = [&](word* first, const std::int64_t(&strides)[4]) {
-    return first_chunk<W, Config::vectors>(first, lane, strides[1], strides[3]);
-  };
-  word* const k = chunk_of(static_cast<word*>(p.k) + s.batch * p.k_strides[0] +
-                               kv_head * p.k_strides[2] + s.k_begin * p.k_strides[1],
-                           p.k_strides);
-  word* const v = chunk_of(static_cast<word*>(p.v) + s.batch * p.v_strides[0] +
-                               kv_head * p.v_strides[2] + s.k_begin * p.v_strides[1],
-                           p.v_strides);
+  word* const k = first_chunk_of<Config>(p.k, p.k_strides, s, kv_head, lane);
+  word* const v = first_chunk_of<Config>(p.v, p.v_strides, s, kv_head, lane);
   const auto load = [&](int tile, int stage) {
     const std::uint32_t to = warp_tiles + stage * (2 * Config::tile_bytes);
     const int first = tile * tile_keys;

@@ -146,9 +146,6 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
     return;
   }
   int thread = static_cast<int>(threadIdx.x);
-  const auto chunk_of = [&](word* first, const std::int64_t(&strides)[4]) {
-    return first_chunk<W, Config::vectors>(first, thread, strides[1], strides[3]);
-  };
 
   __shared__ __align__(alignof(facts_type)) unsigned char facts_memory[sizeof(facts_type)];
   const facts_type& facts = *reinterpret_cast<const facts_type*>(facts_memory);
@@ -164,12 +161,8 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
   const std::uint32_t q_tile = shared_address(shared_memory);
   const std::uint32_t kv_tiles = q_tile + Config::q_bytes;
   const int kv_head = block.head / p.group;
-  word* const k = chunk_of(static_cast<word*>(p.k) + s.batch * p.k_strides[0] +
-                               kv_head * p.k_strides[2] + s.k_begin * p.k_strides[1],
-                           p.k_strides);
-  word* const v = chunk_of(static_cast<word*>(p.v) + s.batch * p.v_strides[0] +
-                               kv_head * p.v_strides[2] + s.k_begin * p.v_strides[1],
-                           p.v_strides);
+  word* const k = first_chunk_of<Config>(p.k, p.k_strides, s, kv_head, thread);
+  word* const v = first_chunk_of<Config>(p.v, p.v_strides, s, kv_head, thread);
   const auto load = [&](std::uint32_t to, word* from, const std::int64_t(&strides)[4], int tile,
                         int dim) {
     const int first = tile * tile_keys;
@@ -204,8 +197,8 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
     word* const q = static_cast<word*>(p.q) + s.batch * p.q_strides[0] +
                     block.head * p.q_strides[2] + (s.q_begin + block.first_row) * p.q_strides[1];
     fill_tile<W, Config::block_rows, Config::threads, Config::vectors>(
-        q_tile, thread, chunk_of(q, p.q_strides), p.q_strides[1], p.q_strides[3],
-        s.queries - block.first_row, p.key_dim);
+        q_tile, thread, first_chunk<W, Config::vectors>(q, thread, p.q_strides[1], p.q_strides[3]),
+        p.q_strides[1], p.q_strides[3], s.queries - block.first_row, p.key_dim);
     load_keys(now.tile, 0);
     if constexpr (Config::stages == 2) {
       load_values(now.tile, 0);

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../row_result.cuh"
+#include "../sequence.cuh"
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -16,6 +17,18 @@ template <class Config>
 __device__ __forceinline__ bool follows_late(const attention_params& p) {
   constexpr int narrow = 64;
   return Config::vectors ? Config::width > narrow : max(p.key_dim, p.value_dim) > narrow;
+}
+
+/// Where the first chunk lies that a thread moves of the sequence's keys, or values, of a head.
+template <class Config>
+__device__ __forceinline__ const std::uint16_t* first_chunk_of(const void* tensor,
+                                                               const std::int64_t (&strides)[4],
+                                                               const sequence_place& s, int kv_head,
+                                                               int thread) {
+  return first_chunk<Config::width, Config::vectors>(
+      static_cast<const std::uint16_t*>(tensor) + s.batch * strides[0] + kv_head * strides[2] +
+          s.k_begin * strides[1],
+      thread, strides[1], strides[3]);
 }
 
 /// What one warp holds while its `Tiles` x 16 query rows walk over tiles of `Keys` keys: the

@@ -357,7 +357,7 @@ struct computing_warpgroup {
       slopes[1] = slope_at(lane_row() + 8);
     }
     weigh_tile<0>(now, factor, [] {});
-    if constexpr (lays_down) {
+    if constexpr (Config::lays_down) {
       if (laid_down) {
         release_laid_down();
       }
@@ -388,7 +388,7 @@ struct computing_warpgroup {
         release_values();
       }));
     }
-    if constexpr (!lays_down) {
+    if constexpr (!Config::lays_down) {
       release(at.q_empty(number, q.stage));
     }
     q.advance();
@@ -406,7 +406,7 @@ struct computing_warpgroup {
     w.template await_scores<0>();
     release(at.k_empty(k.stage));
     k.advance();
-    if constexpr (lays_down) {
+    if constexpr (Config::lays_down) {
       if (laid_down) {
         release_laid_down();
       }
@@ -443,11 +443,6 @@ struct computing_warpgroup {
     v.advance();
   }
 
-  /// Whole rows go by way of the item's own queries' tile, which nobody reads any more, and the
-  /// copy engine, where there are two such tiles: one that is not yet read is not missed before the
-  /// next item's first tile is under way.
-  static constexpr bool lays_down =
-      Config::q_stages == 2 && Config::value_blocks <= Config::key_blocks;
   __device__ __forceinline__ void release_laid_down() {
     stores_wait_read();
     release(at.q_empty(number, q.stage ^ 1));
@@ -488,7 +483,7 @@ struct computing_warpgroup {
           row_result::of(w.reference[h], w.sum[h], score_factor<Score>(p), sink_of(p, head[h]));
     }
     const int warp_first = uniform(located->item.first_row + warp_row());
-    if (lays_down && maps.stores && warp_first + 16 <= uniform(end_row)) {
+    if (Config::lays_down && maps.stores && warp_first + 16 <= uniform(end_row)) {
       store_rows(warp_first, result);
     } else {
       T* const out =
@@ -549,7 +544,7 @@ struct computing_warpgroup {
       }
     }
     products_wait<0>();
-    if constexpr (lays_down) {
+    if constexpr (Config::lays_down) {
       stores_wait_read();
     }
   }

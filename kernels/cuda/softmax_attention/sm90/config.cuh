@@ -48,6 +48,10 @@ struct hopper_config {
   static constexpr int q_stages = other_bytes + 2 * Warpgroups * q_bytes <= most_bytes ? 2 : 1;
   static constexpr std::uint32_t shared_bytes = other_bytes + q_stages * Warpgroups * q_bytes;
   static_assert(shared_bytes <= most_bytes);
+  // Whole rows of results go by way of the item's own queries' tile, which nobody reads any more,
+  // and the copy engine, where there are two such tiles: one that is not yet read is not missed
+  // before the next item's first tile is under way.
+  static constexpr bool lays_down = q_stages == 2 && value_blocks <= key_blocks;
   static_assert(Keys % 16 == 0 && KeyDim % 16 == 0 && ValueDim % 32 == 0);
 
   // 64 Ki registers: what the loading warps do not need the others take.

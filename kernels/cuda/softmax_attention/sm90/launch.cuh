@@ -41,13 +41,18 @@ inline launch_shape shape_of(const attention_params& p, int block_rows, int proc
   return shape;
 }
 
-inline bool map_tensors(const attention_params& p, const launch_shape& shape, scalar_type type,
-                        int block_keys, tensor_maps& maps) {
+template <class Config>
+bool map_tensors(const attention_params& p, const launch_shape& shape, tensor_maps& maps) {
+  constexpr scalar_type type = scalar_type_of<typename Config::element>;
+  constexpr int block_keys = Config::block_keys;
   const std::int64_t batches = p.packed ? 1 : p.sequences;
-  const mapped_tensor o{p.o, type, {batches, p.q_rows, p.heads, p.value_dim}, p.o_strides};
-  constexpr int rows = 16;
-  const int heads = std::min(1 << shape.shift, rows);
-  maps.stores = can_map(o) && make_map(maps.o, o, rows / heads, heads);
+  maps.stores = false;
+  if constexpr (Config::lays_down) {
+    const mapped_tensor o{p.o, type, {batches, p.q_rows, p.heads, p.value_dim}, p.o_strides};
+    constexpr int rows = 16;
+    const int heads = std::min(1 << shape.shift, rows);
+    maps.stores = can_map(o) && make_map(maps.o, o, rows / heads, heads);
+  }
   return make_map(maps.q, {p.q, type, {batches, p.q_rows, p.heads, p.key_dim}, p.q_strides},
                   64 >> shape.shift, 1 << shape.shift) &&
          make_map(maps.k, {p.k, type, {batches, p.k_rows, p.kv_heads, p.key_dim}, p.k_strides},
@@ -70,7 +75,7 @@ cudaError_t launch_hopper_as(const attention_params& p, const Score& score, cuda
   launch_shape shape = shape_of(p, Config::block_rows, processors);
   shape.from_first = Score::masks;
   tensor_maps maps;
-  if (!map_tensors(p, shape, scalar_type_of<typename Config::element>, Config::block_keys, maps)) {
+  if (!map_tensors<Config>(p, shape, maps)) {
     return cudaErrorInvalidValue;
   }
   const std::int64_t blocks = std::min<std::int64_t>(processors, shape.items);
