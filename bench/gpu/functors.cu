@@ -18,6 +18,15 @@ struct softcap {
   }
 };
 
+/// The same for who is content with the error of a GPU's own tanh.
+struct fast_softcap {
+  float cap;
+  float inverse = 1 / cap;
+  SEQMIX_HOST_DEVICE float operator()(float score, const seqmix::score_context& /*at*/) const {
+    return cap * seqmix::math::fast_tanh(score * inverse);
+  }
+};
+
 /// Hides few pairs, in every block some, so that a kernel can skip none and pays for asking.
 struct sparse {
   SEQMIX_HOST_DEVICE bool operator()(const seqmix::score_context& at) const {
@@ -56,6 +65,8 @@ void with_functor(const seqmix_gpu_call& c, const auto& op) {
   switch (c.functor) {
     case seqmix_gpu_softcap_functor:
       return call(softcap{static_cast<float>(c.softcap)});
+    case seqmix_gpu_fast_softcap_functor:
+      return call(fast_softcap{static_cast<float>(c.softcap)});
     case seqmix_gpu_sparse_functor:
       return call(sparse{});
     case seqmix_gpu_causal_functor:

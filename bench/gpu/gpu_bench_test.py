@@ -73,7 +73,7 @@ class Rows(unittest.TestCase):
                             ("sink_logits", {64, 128, 256}), ("sinks", {64, 128, 256})):
             self.assertEqual({r["D"] for r in every if r["group"] == group}, dims)
         self.assertEqual({r["functor"] for r in every if r["group"] == "functor"},
-                         {"softcap", "sparse", "causal"})
+                         {"softcap", "fast_softcap", "sparse", "causal"})
         self.assertTrue(all(sum(r["lengths"]) == 16384 for r in every if r["group"] == "varlen"))
 
     def test_chosen(self):
@@ -146,7 +146,7 @@ class Calls(unittest.TestCase):
         call = library.call_of(small(V=4, causal=True, window=3, sinks=2, functor="sparse"))
         self.assertEqual((call.B, call.T, call.S, call.H, call.HK, call.D, call.V),
                          (2, 12, 12, 4, 2, 8, 4))
-        self.assertEqual((call.window_left, call.sink_tokens, call.functor), (2, 2, 2))
+        self.assertEqual((call.window_left, call.sink_tokens, call.functor), (2, 2, 3))
         self.assertEqual((call.bf16, call.causal, call.lse), (1, 1, None))
         call = library.call_of(small(dtype="f16", lengths=[3, 8, 1], B=3, softcap=3.0))
         self.assertEqual((call.window_left, call.bf16, call.max_q, call.max_k), (-1, 0, 8, 8))

@@ -5,7 +5,7 @@ import subprocess
 
 import folders
 
-FUNCTORS = ("none", "softcap", "sparse", "causal")  # seqmix_gpu_functor of seqmix_gpu.hpp
+FUNCTORS = ("none", "softcap", "fast_softcap", "sparse", "causal")  # seqmix_gpu_functor of seqmix_gpu.hpp
 
 
 class Failed(Exception):

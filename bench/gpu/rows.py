@@ -71,10 +71,11 @@ def variant_rows():
     for d in (64, 128, 256):
         yield variant("sinks", d, True, f"W:{WINDOW}/sinks:{SINKS}/",
                       ("flex",) if d == 128 else (), window=WINDOW, sinks=SINKS, quick=d == 128)
-    for d in (64, 128, 256):
-        for causal in (False, True):
-            yield variant("functor", d, causal, "functor:softcap/", functor="softcap",
-                          softcap=SOFTCAPS[-1], quick=d == 128 and causal)
+    for functor in ("softcap", "fast_softcap"):
+        for d in (64, 128, 256):
+            for causal in (False, True):
+                yield variant("functor", d, causal, f"functor:{functor}/", functor=functor,
+                              softcap=SOFTCAPS[-1], quick=d == 128 and causal)
     for d in (64, 128):
         for functor in ("sparse", "causal"):
             yield variant("functor", d, False, f"functor:{functor}/", functor=functor,

@@ -11,9 +11,10 @@
 /// A user's functor, compiled in functors.cu; library.py has the same numbers.
 enum seqmix_gpu_functor : std::int32_t {
   seqmix_gpu_no_functor,
-  seqmix_gpu_softcap_functor,  ///< a score functor: the call's `softcap`, not as an option
-  seqmix_gpu_sparse_functor,   ///< a mask functor that hides every sixteenth pair
-  seqmix_gpu_causal_functor,   ///< a mask functor that answers for blocks too
+  seqmix_gpu_softcap_functor,       ///< a score functor: the call's `softcap`, not as an option
+  seqmix_gpu_fast_softcap_functor,  ///< the same with `fast_tanh`
+  seqmix_gpu_sparse_functor,        ///< a mask functor that hides every sixteenth pair
+  seqmix_gpu_causal_functor,        ///< a mask functor that answers for blocks too
 };
 
 /// One call. Cached when `lengths` is given, packed when `q_offsets` is, else batched. All pointers

@@ -66,6 +66,9 @@ TEST_CASE("functions for functors are those of the standard library", "[math]") 
   CHECK(worst(
             near_zero(-20, 20), [](float x) { return math::tanh(x); },
             [](double x) { return std::tanh(x); }) < 4e-7);
+  CHECK(worst(
+            near_zero(-20, 20), [](float x) { return math::fast_tanh(x); },
+            [](double x) { return std::tanh(x); }) < 4e-7);
 }
 
 TEST_CASE("functions for functors at the ends of their ranges", "[math]") {

@@ -151,6 +151,17 @@ SEQMIX_HOST_DEVICE SEQMIX_ALWAYS_INLINE float tanh(float x) noexcept {
 #endif
 }
 
+/// tanh x, to 5e-4 of it, by one instruction of a GPU; on a CPU `tanh`.
+SEQMIX_HOST_DEVICE SEQMIX_ALWAYS_INLINE float fast_tanh(float x) noexcept {
+#if defined(__CUDA_ARCH__)
+  float y;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return tanh(x);
+#endif
+}
+
 }  // namespace math
 
 SEQMIX_END_NAMESPACE

@@ -15,9 +15,9 @@ namespace cuda {
 /// Coefficients contain cap and scale, so that they are operands of the instructions, out of
 /// constant memory.
 struct softcap_curve {
-  /// Powers of two within which scores are bounded so that their weights relative to `reference`
-  /// keep the precision of float and bf16, 2^-125 to 2^75, and so do sums of 2^20 of them times
-  /// values of 2^32.
+  /// Powers of two within which scores are bounded so that their weights relative to a row's first
+  /// reference, or to `lowest_reference` where that is more, keep the precision of float and bf16,
+  /// at most 2^75, and so do sums of 2^20 of them times values of 2^32.
   static constexpr float most_bounded = 100;
 
   float cap;     ///< log2(e) times the cap; 0: none
@@ -26,7 +26,7 @@ struct softcap_curve {
   float always;  ///< up to this |x| they have to: elsewhere exponentials will do, too
   float terms[3];
 
-  SEQMIX_HOST_DEVICE float reference() const noexcept { return 0.25f * cap; }
+  SEQMIX_HOST_DEVICE float lowest_reference() const noexcept { return cap - 75; }
 
   /// `scale` is positive. Beyond the bounds of the cap it is as good as none, or as zero; inside
   /// them float bears it.

@@ -35,6 +35,27 @@ __device__ __forceinline__ walk_tile next_tile(const tile_walk<Keys>& walk, int 
   return {tile, walk.whole(tile)};
 }
 
+/// A tile, and up to which tile those that follow are seen and as whole as it is.
+struct tile_run {
+  static constexpr int none = 0x7fffffff;
+  int tile;  ///< `none`: there is none
+  int end;
+  bool whole;
+
+  __device__ __forceinline__ bool given() const { return tile != none; }
+};
+
+/// The first tile from `tile` on that `next_tile` finds, and those that follow it.
+template <class Score, int Keys>
+__device__ __forceinline__ tile_run run_from(const tile_walk<Keys>& walk, int tile,
+                                             const Score& score, const mask_block& rows) {
+  const walk_tile found = next_tile(walk, tile, 1, score, rows);
+  if (found.tile >= walk.end) {
+    return {tile_run::none, 0, false};
+  }
+  return {found.tile, Score::masks ? found.tile + 1 : walk.run_end(found.tile), found.whole};
+}
+
 }  // namespace cuda
 
 SEQMIX_END_NAMESPACE

@@ -176,10 +176,10 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
     load(kv_tiles + stage * (2 * Config::tile_bytes) + Config::tile_bytes, v, p.v_strides, tile,
          p.value_dim);
   };
-  const auto next = [&](int tile) {
+  const auto seen_from = [&](int tile) {
     const row_block& rows = facts.block;
-    return next_tile(
-        facts.walk, tile, 1, score,
+    return run_from(
+        facts.walk, tile, score,
         {rows.sequence, rows.head, rows.head + 1, rows.first_row,
          min(rows.first_row + Config::block_rows, facts.queries), 0, 0, facts.queries, facts.keys});
   };
@@ -192,8 +192,8 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
                        }};
   };
 
-  walk_tile now = next(0);
-  if (now.tile < facts.walk.end) {
+  tile_run now = seen_from(0);
+  if (now.given()) {
     word* const q = static_cast<word*>(p.q) + s.batch * p.q_strides[0] +
                     block.head * p.q_strides[2] + (s.q_begin + block.first_row) * p.q_strides[1];
     fill_tile<W, Config::block_rows, Config::threads, Config::vectors>(
@@ -220,19 +220,22 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
   }
   int stage = 0;
 #pragma unroll 1
-  while (now.tile < facts.walk.end) {
+  while (now.given()) {
     thread = rederived(thread);
     const int lane = thread % 32;
     const int warp_row = thread / 32 * warp_type::rows;
     const std::uint32_t k_tile = kv_tiles + stage * (2 * Config::tile_bytes);
     const std::uint32_t v_tile = k_tile + Config::tile_bytes;
     const int first_key = now.tile * tile_keys;
-    const walk_tile after = next(now.tile + 1);
+    tile_run after = now;
+    if (++after.tile == after.end) {
+      after = seen_from(after.tile);
+    }
     copy_async_wait<0>();
     // What was under way has arrived everywhere, and nobody reads the tile before any more.
     __syncthreads();
     if constexpr (Config::stages == 2) {
-      if (after.tile < facts.walk.end) {
+      if (after.given()) {
         load_keys(after.tile, stage ^ 1);
         load_values(after.tile, stage ^ 1);
       }
@@ -245,7 +248,7 @@ __global__ void __launch_bounds__(Config::threads, Config::blocks_per_processor)
     if constexpr (Config::stages == 1) {
       copy_async_wait<0>();
       __syncthreads();
-      if (after.tile < facts.walk.end) {
+      if (after.given()) {
         load_keys(after.tile, 0);
       }
       copy_async_commit();

@@ -145,7 +145,7 @@ struct computing_warpgroup {
     if constexpr (!Score::plain) {
       if (score.capped(p)) {
         if (bounded()) {
-          weigh_bounded(now, shown, await_values);
+          weigh_bounded<Pending == 0>(now, shown, await_values);
           return {1, 1};
         }
         if constexpr (!std::is_same_v<T, bf16>) {  // with bf16 caps are seldom wider
@@ -194,8 +194,9 @@ struct computing_warpgroup {
   __device__ __forceinline__ bool bounded() const {
     return std::is_same_v<T, bf16> && p.softcap.cap <= softcap_curve::most_bounded;
   }
-  /// The same with a softcap alone that bounds scores: no row needs its largest.
-  template <class Await>
+  /// The same with a softcap alone that bounds scores: no row needs its largest but that of its
+  /// first tile, which is the reference of all, if no score can be too far above it.
+  template <bool First, class Await>
   __device__ __forceinline__ void weigh_bounded(tile_run now, const shown_of_tile& shown,
                                                 Await&& await_values) {
     const softcap_curve& curve = p.softcap;
@@ -209,11 +210,21 @@ struct computing_warpgroup {
       furthest[0] = w.furthest_seen(0);
       furthest[1] = w.furthest_seen(1);
     }
-    w.reference[0] = w.reference[1] = curve.reference();
-    const float2 total = under_cap(
-        now, {furthest[0] <= curve.near, furthest[1] <= curve.near}, [&](auto&& exponent) {
-          return w.weigh_against(w.reference, exponent, at.v_nonfinite(0), await_values);
-        });
+    const rows_near near = {furthest[0] <= curve.near, furthest[1] <= curve.near};
+    if constexpr (First) {
+      float raw[2];
+      w.largest(raw, raw_reference);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        // The four lanes of a row agree: what is near is asked of the number alone.
+        const float most =
+            fabsf(raw[h]) <= curve.near ? near_cap{curve}(raw[h], 0) : far_cap{curve}(raw[h], 0);
+        w.reference[h] = fmaxf(most, curve.lowest_reference());
+      }
+    }
+    const float2 total = under_cap(now, near, [&](auto&& exponent) {
+      return w.weigh_against(w.reference, exponent, at.v_nonfinite(0), await_values);
+    });
     w.sum[0] += total.x;
     w.sum[1] += total.y;
   }

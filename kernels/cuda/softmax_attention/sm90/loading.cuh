@@ -20,16 +20,6 @@ struct tensor_maps {
   bool stores;    ///< the copy engine can write `o`
 };
 
-/// A tile, and up to which tile those that follow are seen and as whole as it is.
-struct tile_run {
-  static constexpr int none = 0x7fffffff;
-  int tile;  ///< `none`: there is none
-  int end;
-  bool whole;
-
-  __device__ __forceinline__ bool given() const { return tile != none; }
-};
-
 /// An item, where its sequence lies, and the tiles of keys that its rows see. Who finds it also
 /// finds what all begin with.
 template <int Keys>
@@ -78,11 +68,7 @@ struct located_item {
   template <class Score>
   __device__ __forceinline__ tile_run run_from(int tile, const Score& score,
                                                const launch_shape& shape) const {
-    const walk_tile found = next_tile(walk, tile, 1, score, rows(shape));
-    if (found.tile >= walk.end) {
-      return {tile_run::none, 0, false};
-    }
-    return {found.tile, Score::masks ? found.tile + 1 : walk.run_end(found.tile), found.whole};
+    return cuda::run_from(walk, tile, score, rows(shape));
   }
   template <class Score>
   __device__ __forceinline__ void advance(tile_run& now, const Score& score,
