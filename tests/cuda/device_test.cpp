@@ -66,6 +66,25 @@ TEST_CASE("explain names how tensors are read, and the one in the way", "[device
         "prefill and decode element by element: layout of v");
 }
 
+TEST_CASE("keys that sequences and heads share by strides of zero", "[device]") {
+  for (const std::int64_t T : {1, 200}) {
+    attention_case c = device_case<bf16>(T, 300, call_form::batched);
+    attention_problem copied(c);
+    c.k = c.v = layout::shared;
+    attention_problem p(c);
+    for (tensor<4> attention_problem::* t : {&attention_problem::k, &attention_problem::v}) {
+      (copied.*t).for_each([&](const tensor<4>::index& i) { (copied.*t).set(i, (p.*t)[i]); });
+    }
+    const auto calls = device_calls_for<bf16>();
+    CHECK(calls.explain(p, {}).algorithm == calls.explain(copied, {}).algorithm);
+    run(calls, copied, {});
+    run(calls, p, {});
+    CAPTURE(p.c);
+    CHECK(bits_of(p) == bits_of(copied));
+    CHECK(verify(p, attention_reference(p)) == "");
+  }
+}
+
 TEST_CASE("tensors on another GPU are served there", "[device]") {
   if (cuda_device_count() < 2) {
     std::printf("not run: tensors on another GPU, of which this machine has none\n");

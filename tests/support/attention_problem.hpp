@@ -405,10 +405,7 @@ class attention_problem {
       std::swap(order[i], order[mix(c.seed * 99 + i) % (i + 1)]);
     }
     const auto pages = static_cast<std::int64_t>(order.size());
-    const auto without_repeats = [](layout kind) {
-      const bool repeats = kind == layout::broadcast || kind == layout::broadcast_time;
-      return repeats ? layout::dense : kind;
-    };
+    const auto without_repeats = [](layout kind) { return repeats(kind) ? layout::dense : kind; };
     k_pool = tensor<4>(c.types.k, {pages, c.page, c.HK, c.D}, without_repeats(c.k));
     v_pool = tensor<4>(c.types.v, {pages, c.page, c.HK, c.V}, without_repeats(c.v));
     block_table = tensor<2>(c.seed % 8 < 4 ? scalar_type::i64 : scalar_type::i32,

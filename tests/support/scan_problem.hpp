@@ -127,9 +127,7 @@ class scan_problem {
   }
 
   /// Broadcast axes of tokens would make groups one.
-  static layout plain(layout kind) {
-    return kind == layout::broadcast || kind == layout::broadcast_time ? layout::padded : kind;
-  }
+  static layout plain(layout kind) { return repeats(kind) ? layout::padded : kind; }
 
   template <class S>
   seqmix::selective_scan_options options() const {

@@ -100,6 +100,7 @@ TEST_CASE("layouts are what their names say", "[support]") {
   CHECK(tensor<4>(f32, shape, layout::broadcast).strides()[0] == 0);
   CHECK(tensor<4>(f32, shape, layout::broadcast).strides()[2] == 0);
   CHECK(tensor<4>(f32, shape, layout::broadcast_time).strides()[1] == 0);
+  CHECK(tensor<4>(f32, shape, layout::shared).strides() == strides{0, 5, 0, 1});
   const auto address = [&](layout kind) {
     return reinterpret_cast<std::uintptr_t>(
         tensor<4>(f32, shape, kind).view<float>().data_handle());

@@ -25,11 +25,18 @@ enum class layout {
   misaligned,      // dense, one element past the alignment
   broadcast,       // zero strides on the first and the second last axis: for inputs
   broadcast_time,  // zero stride on the second axis: for inputs
+  shared,          // zero strides as in `broadcast`, and no gaps: for inputs
 };
 
+/// Whether entries of some axis are one and the same.
+constexpr bool repeats(layout kind) noexcept {
+  return kind == layout::broadcast || kind == layout::broadcast_time || kind == layout::shared;
+}
+
 constexpr const char* name(layout kind) noexcept {
-  constexpr const char* names[] = {"dense",    "padded",     "strided",   "head_first",
-                                   "reversed", "misaligned", "broadcast", "broadcast_time"};
+  constexpr const char* names[] = {"dense",      "padded",         "strided",
+                                   "head_first", "reversed",       "misaligned",
+                                   "broadcast",  "broadcast_time", "shared"};
   return names[static_cast<int>(kind)];
 }
 
@@ -127,12 +134,13 @@ class tensor {
         std::swap(order[Rank - 3 + (Rank == 3)], order[Rank - 2 + (Rank == 3)]);
       }
     }
-    const bool gaps =
-        kind != layout::dense && kind != layout::misaligned && kind != layout::head_first;
+    const bool gaps = kind != layout::dense && kind != layout::misaligned &&
+                      kind != layout::head_first && kind != layout::shared;
+    const bool shares = kind == layout::broadcast || kind == layout::shared;
     std::int64_t step = kind == layout::strided ? 3 : 1;
     for (std::size_t i = Rank; i-- > 0;) {
       const std::size_t a = order[i];
-      const bool repeated = (kind == layout::broadcast && (a == 0 || a + 2 == Rank)) ||
+      const bool repeated = (shares && (a == 0 || a + 2 == Rank)) ||
                             (kind == layout::broadcast_time && a == 1 && Rank > 1);
       strides_[a] = repeated ? 0 : step;
       step *= (repeated ? 1 : std::max<std::int64_t>(extents[a], 1)) + (gaps ? pad(a) : 0);

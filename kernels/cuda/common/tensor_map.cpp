@@ -38,7 +38,7 @@ bool can_map(const mapped_tensor& t) noexcept {
   fits &= t.extents[3] <= 1 || t.strides[3] == 1;
   for (int axis = 0; axis < 3; ++axis) {
     fits &= t.extents[axis] <= 1 ||
-            (t.strides[axis] > 0 && t.strides[axis] % 8 == 0 && t.strides[axis] < most_stride);
+            (t.strides[axis] >= 0 && t.strides[axis] % 8 == 0 && t.strides[axis] < most_stride);
   }
   return fits;
 }

@@ -19,7 +19,7 @@ struct mapped_tensor {
 };
 
 /// Whether the copy engine can read the tensor: rows of neighbouring elements on addresses of whole
-/// 16 bytes, and no axis that is walked backwards or stands still.
+/// 16 bytes, and no axis that is walked backwards.
 bool can_map(const mapped_tensor& t) noexcept;
 
 /// The tensor, whose axes are batch, tokens, heads and elements, for the copy engine: in boxes of

@@ -67,6 +67,17 @@ TEST_CASE("results are those of the definition in cases drawn at random, twice",
   }
 }
 
+TEST_CASE("keys that sequences and heads share by strides of zero", "[hopper]") {
+  for (const head_dims& dims : {head_dims{64, 64}, head_dims{192, 128}}) {
+    attention_case c = emulated_case(scalar_type::bf16, dims, 100, 300, {.causal = true});
+    c.B = 3;
+    c.H = 4;
+    c.HK = 2;
+    c.k = c.v = layout::shared;
+    check(c);
+  }
+}
+
 TEST_CASE("bits depend neither on the number of blocks nor on the order of events", "[hopper]") {
   for (const head_dims& dims : {head_dims{64, 64}, head_dims{128, 128}, head_dims{256, 256}}) {
     for (const call_form form : {call_form::batched, call_form::packed}) {
