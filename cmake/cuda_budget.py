@@ -25,6 +25,9 @@ TYPES = {"4bf16": "bf16", "3f16": "f16"}
 NAME = re.compile(r"Compiling entry function '_ZN6seqmix4v0_14cuda\d+([a-z_]+)_kernelI.*?_configI"
                   r"(?:NS1_\d+([a-z]+)E)?NS0_(\d[a-z]+\d+)ELi(\d+)E(?:Lb([01])E|Li(\d+)ELi\d+ELi(\d+)E).*?"
                   r"NS1_\d+([a-z]+)_scoreE.*' for 'sm_(\w+)'")
+# One that is the same for all widths, loads and scores.
+GENERAL_NAME = re.compile(r"Compiling entry function '_ZN6seqmix4v0_14cuda\d+([a-z]+)_kernelI"
+                          r"NS1_\d+([a-z]+)ENS0_(\d[a-z]+\d+)EEE.*' for 'sm_(\w+)'")
 SPILL = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 REGISTERS = re.compile(r"Used (\d+) registers")
 
@@ -63,6 +66,9 @@ def parse(log):
                 width = width if values == width else f"{width}/{values}"
                 layout = f"boxes:{keys}"
             current = (family, kernel, TYPES.get(element, element), width, layout, score), arch
+        elif match := GENERAL_NAME.search(line):
+            kernel, family, element, arch = match.groups()
+            current = (family, kernel, TYPES.get(element, element), "all", "-", "-"), arch
         elif "Compiling entry function" in line:
             sys.exit(f"a kernel whose name is not understood: {line}")
         elif match := SPILL.search(line):

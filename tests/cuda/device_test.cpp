@@ -85,6 +85,34 @@ TEST_CASE("keys that sequences and heads share by strides of zero", "[device]") 
   }
 }
 
+TEST_CASE("a decoded sequence has the same bits alone and in a batch that fills the GPU",
+          "[device]") {
+  attention_case c = device_case<bf16>(1, 1000, call_form::batched);
+  c.B = 600;
+  attention_problem many(c);
+  c.B = 1;
+  attention_problem one(c);
+  const auto calls = device_calls_for<bf16>();
+  CHECK(calls.explain(one, {}).splits == 4);
+  CHECK(calls.explain(many, {}).splits == 4);
+  run(calls, many, {});
+  for (const std::int64_t b : {0, 599}) {
+    for (tensor<4> attention_problem::* t :
+         {&attention_problem::q, &attention_problem::k, &attention_problem::v}) {
+      (one.*t).for_each(
+          [&](const tensor<4>::index& i) { (one.*t).set(i, (many.*t)[{b, i[1], i[2], i[3]}]); });
+    }
+    run(calls, one, {});
+    CAPTURE(b);
+    bool same = true;
+    one.o.for_each([&](const tensor<4>::index& i) {
+      same &= one.o.bits(i) == many.o.bits({b, i[1], i[2], i[3]});
+    });
+    CHECK(same);
+  }
+  CHECK(verify(one, attention_reference(one)) == "");
+}
+
 TEST_CASE("tensors on another GPU are served there", "[device]") {
   if (cuda_device_count() < 2) {
     std::printf("not run: tensors on another GPU, of which this machine has none\n");

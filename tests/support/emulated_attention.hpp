@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <seqmix/cuda/softmax_attention/launch.hpp>
 #include <seqmix/cuda/softmax_attention/plan.hpp>
+#include <seqmix/cuda/softmax_attention/splits.hpp>
 #include <seqmix/ops/softmax_attention/call_forms.hpp>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "attention_calls.hpp"
 #include "emulated_gpu/hardware.hpp"
@@ -81,6 +83,7 @@ struct emulation {
   std::uint64_t seed = 1;
   std::int32_t decode_rows = 0;
   bool decode = true;  // else prefill alone
+  bool apart = false;  // splits of decoding have blocks of their own
 };
 
 /// The parameters of Hopper's prefill kernel. Without `decode_rows` it takes sequences of any
@@ -136,7 +139,14 @@ inline void run_portable(attention_problem& p, const emulation& how = {}) {
     using seqmix::cuda::portable;
     const seqmix::softmax_attention_problem call = descriptor_of<T>(p);
     this_gpu = gpu_for(call, how.seed);
-    const emulated_plan planned(call, how.decode_rows);
+    emulated_plan planned(call, how.decode_rows);
+    std::vector<float> partials;
+    if (how.apart) {
+      planned.params.splits = seqmix::cuda::splits_of(
+          planned.params.max_k, seqmix::cuda::most_decode_rows(planned.params));
+      partials.resize(static_cast<std::size_t>(seqmix::cuda::partial_floats(planned.params)));
+      planned.params.partials = partials.data();
+    }
     seqmix::cuda::with_width(seqmix::cuda::attention_widths{}, planned.params, [&]<int W>() {
       if (planned.plan.prefill) {
         seqmix::cuda::launch_prefill<portable, T, W>(planned.params, nullptr);
@@ -146,6 +156,9 @@ inline void run_portable(attention_problem& p, const emulation& how = {}) {
       }
       return 0;
     });
+    if (how.apart) {
+      seqmix::cuda::launch_combine<portable, T>(planned.params, nullptr);
+    }
   });
 }
 

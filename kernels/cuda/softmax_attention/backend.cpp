@@ -8,9 +8,11 @@
 #include <string>
 
 #include "../common/gpu.hpp"
+#include "../common/stream_memory.hpp"
 #include "full_check.hpp"
 #include "launch.hpp"
 #include "plan.hpp"
+#include "splits.hpp"
 #include "staging.hpp"
 #include "staging_policy.hpp"
 
@@ -174,11 +176,43 @@ dispatch::offer query_attention(const softmax_attention_problem& p, const contex
     answer.algorithm = plan.name();
     answer.algorithm.append(" after a copy to the GPU");
   }
+  if (plan.decode && !p.packed) {
+    answer.splits = splits_of(p.k.extents[1], p.q.extents[1] * p.group());
+  }
   answer.workspace_bytes = on_device ? full_check_bytes(p, ctx) : staging_bytes(p);
   return answer;
 }
 
 namespace {
+
+int combine(const attention_params& params, scalar_type type, int major, void* stream);
+
+/// Splits have blocks of threads of their own where whole sequences would leave much of the GPU
+/// idle, if there is memory for it: which it is moves no bit. Of packed sequences the GPU alone
+/// knows how few are decoded.
+int launch_decoding(const softmax_attention_problem& p, attention_params& params, int major,
+                    void* stream, const attention_kernels& kernels) {
+  const int ordinal = p.q.memory.ordinal;
+  int processors = 0;
+  int status = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, ordinal);
+  if (status != cudaSuccess) {
+    return status;
+  }
+  const std::int64_t rows = most_decode_rows(params);
+  const std::int64_t blocks =
+      (rows + 15) / 16 * std::int64_t{params.kv_heads} * std::int64_t{params.sequences};
+  params.splits = params.packed ? 1 : splits_of(params.max_k, rows);
+  const bool apart = params.splits > 1 && blocks < 2 * std::int64_t{processors};
+  const std::size_t bytes =
+      apart ? static_cast<std::size_t>(partial_floats(params)) * sizeof(float) : 0;
+  const stream_memory memory(ordinal, bytes, stream);
+  params.partials = static_cast<float*>(memory.data());
+  status = kernels.decode(params, p, major, stream);
+  if (params.partials != nullptr && status == cudaSuccess) {
+    status = combine(params, p.q.type, major, stream);
+  }
+  return status;
+}
 
 detail::violation launch(const softmax_attention_problem& p, const context& ctx, std::byte* scratch,
                          const attention_kernels& kernels) {
@@ -197,7 +231,7 @@ detail::violation launch(const softmax_attention_problem& p, const context& ctx,
     status = kernels.prefill(params, p, major, ctx.cuda_stream);
   }
   if (plan.decode && status == cudaSuccess) {
-    status = kernels.decode(params, p, major, ctx.cuda_stream);
+    status = launch_decoding(p, params, major, ctx.cuda_stream, kernels);
   }
   return cuda_violation(softmax_attention_problem::operator_name, "kernel launch", status);
 }
@@ -240,6 +274,10 @@ struct family {
                                        : launch_prefill<Arch, f16, W>(p, stream);
     });
   }
+  static int combine(const attention_params& p, scalar_type type, void* stream) {
+    return type == scalar_type::bf16 ? launch_combine<Arch, bf16>(p, stream)
+                                     : launch_combine<Arch, f16>(p, stream);
+  }
   static int decode(const attention_params& p, scalar_type type, void* stream) {
     return with_width(attention_widths{}, p, [&]<int W>() {
       return type == scalar_type::bf16 ? launch_decode<Arch, bf16, W>(p, stream)
@@ -262,6 +300,17 @@ constexpr bool has_portable = false;
 static_assert(has_hopper || has_portable);
 
 bool runs_hopper(int major) noexcept { return has_hopper && (major == 9 || !has_portable); }
+
+int combine(const attention_params& params, scalar_type type, int major, void* stream) {
+  if constexpr (has_hopper) {
+    if (runs_hopper(major)) {
+      return family<hopper>::combine(params, type, stream);
+    }
+  }
+  if constexpr (has_portable) {
+    return family<portable>::combine(params, type, stream);
+  }
+}
 
 constexpr attention_kernels own_kernels{
     .decode_rows = 64,

@@ -38,6 +38,10 @@ int launch_prefill(const attention_params& p, void* stream);
 template <class Arch, class T, int W>
 int launch_decode(const attention_params& p, void* stream);
 
+/// After decoding with `partials`: what it leaves there becomes results.
+template <class Arch, class T>
+int launch_combine(const attention_params& p, void* stream);
+
 /// Prefill of tensors that the copy engine reads: in the Hopper family only.
 template <class T, int W>
 int launch_hopper_prefill(const attention_params& p, void* stream);

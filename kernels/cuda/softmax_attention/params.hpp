@@ -64,10 +64,14 @@ struct attention_params {
   std::int32_t group;        // heads / kv_heads
   std::int32_t row_blocks;   // blocks of query rows for each sequence and head
   std::int32_t decode_rows;  // sequences of at most so many rows a KV head go to the decode kernel
-  float scale;               // |scale|: positive
-  float scale_log2;          // |scale| log2(e)
-  float alibi_unit;          // of slopes: 1 / |scale| for raw products, log2(e) with a softcap
-  float query_factor;        // 1, -1 or 0: the rest of the scale
+  // Of decoding: where splits of a sequence's keys, which blocks of threads of their own take,
+  // leave their results, and the most splits that there can be. Null: one block takes all in turn.
+  float* partials;
+  std::int32_t splits;
+  float scale;         // |scale|: positive
+  float scale_log2;    // |scale| log2(e)
+  float alibi_unit;    // of slopes: 1 / |scale| for raw products, log2(e) with a softcap
+  float query_factor;  // 1, -1 or 0: the rest of the scale
   bool packed;
   bool causal;
   bool lse_double;

@@ -25,10 +25,12 @@ bool rows_in_vectors(const View& v) noexcept {
   return fits;
 }
 
+/// The stride of an axis of one entry may be anything: kernels, which also point at rows that they
+/// do not read, are told zero.
 template <class View>
 void copy_strides(const View& v, std::int64_t* to) noexcept {
   for (std::size_t axis = 0; axis < v.strides.size(); ++axis) {
-    to[axis] = v.strides[axis];
+    to[axis] = v.extents[axis] <= 1 ? 0 : v.strides[axis];
   }
 }
 

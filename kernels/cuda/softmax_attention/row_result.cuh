@@ -60,6 +60,34 @@ struct row_result {
   __device__ __forceinline__ float operator()(float value) const { return value * multiplier; }
 };
 
+/// Results of parts of a row's keys, gathered one after the other. Exponents are what weights are
+/// relative to.
+struct row_fold {
+  float exponent = hidden_score;
+  float sum = 0;
+
+  /// What was gathered so far is to be multiplied by `before`, and the part's values by `part`.
+  struct shares {
+    float before;
+    float part;
+
+    __device__ __forceinline__ float operator()(float value, float of_part) const {
+      return fmaf(value, before, __fmul_rn(of_part, part));
+    }
+  };
+  __device__ __forceinline__ shares add(float part_exponent, float part_sum) {
+    const float top = fmaxf(exponent, part_exponent);
+    const float reference = reference_of(top, 1);
+    const shares by{shrink_of(exponent, 1, reference), shrink_of(part_exponent, 1, reference)};
+    exponent = top;
+    sum = by(sum, part_sum);
+    return by;
+  }
+  __device__ __forceinline__ row_result result(float sink) const {
+    return row_result::of(exponent, sum, 1, sink);
+  }
+};
+
 /// The sink logit of a head; minus infinity for none.
 __device__ __forceinline__ float sink_of(const attention_params& p, int head) {
   return p.sink_logits.data == nullptr ? hidden_score : real_at(p.sink_logits, head);
@@ -82,6 +110,18 @@ __device__ __forceinline__ void write_chunk(const attention_params& p, T* row, i
       to[e * p.o_strides[3]].bits = static_cast<std::uint16_t>(pairs[e / 2] >> (16 * (e % 2)));
     }
   }
+}
+
+/// The same from eight weighted values.
+template <class T>
+__device__ __forceinline__ void write_values(const attention_params& p, T* row, int chunk,
+                                             const float* values, const row_result& result) {
+  std::uint32_t pairs[4];
+#pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    pairs[e] = tensor_core<T>::pack(result(values[2 * e]), result(values[2 * e + 1]));
+  }
+  write_chunk(p, row, chunk, pairs);
 }
 
 }  // namespace cuda

@@ -77,9 +77,47 @@ TEST_CASE("results are those of the definition in cases drawn at random, twice",
     attention_problem p(c);
     check(p, dice.random());
     const output_bits first = bits_of(p);
-    run_portable(p, {.seed = dice.random(), .decode_rows = library_rows});
+    run_portable(p, {.seed = dice.random(),
+                     .decode_rows = library_rows,
+                     .apart = c.form != call_form::packed && dice.one_of(2)});
     CAPTURE(c);
     CHECK(bits_of(p) == first);
+  }
+}
+
+TEST_CASE("splits that blocks take apart have the bits of one block that takes them all",
+          "[portable]") {
+  // 1, 8, 16 and 40 rows a KV head; a sequence of one split among others.
+  constexpr call_shape long_shapes[] = {
+      {1, 1100, 2, 2}, {2, 700, 8, 2}, {4, 900, 4, 1}, {40, 1600, 1, 1}};
+  std::uint64_t seed = 0;
+  for (const head_dims& dims : {head_dims{64, 64}, head_dims{128, 128}, head_dims{100, 37},
+                                head_dims{192, 128}, head_dims{256, 256}}) {
+    for (const call_shape& shape : long_shapes) {
+      attention_case c = emulated_case(element_types[seed % 2], dims, shape.T, shape.S,
+                                       maskings[seed % std::size(maskings)]);
+      c.B = 2;
+      c.H = shape.H;
+      c.HK = shape.HK;
+      c.form = seed % 3 == 0 ? call_form::cached : call_form::batched;
+      c.sink_logits = seed % 4 == 0;
+      c.seed = ++seed;
+      attention_problem p(c);
+      check(p, seed);
+      const output_bits expected = bits_of(p);
+      check_emulated(run_portable, p,
+                     {.seed = seed + 1, .decode_rows = library_rows, .apart = true});
+      CAPTURE(c);
+      CHECK(bits_of(p) == expected);
+    }
+  }
+}
+
+TEST_CASE("axes of one entry may have any stride", "[portable]") {
+  for (const std::int64_t T : {1, 70}) {
+    attention_case c = emulated_case(scalar_type::f16, {23, 8}, T, T, {.causal = true});
+    c.q = c.k = c.v = layout::dense;
+    check(c, 1);
   }
 }
 

@@ -25,11 +25,16 @@ cudaError_t launch_prefill_as(attention_params p, Score score, cudaStream_t stre
 template <class Arch, class T, int W, bool Vectors, class Score>
 cudaError_t launch_decode_as(attention_params p, Score score, cudaStream_t stream) {
   using config = decode_config<Arch, T, W, Vectors>;
-  const std::int64_t rows = p.max_q * p.group < p.decode_rows ? p.max_q * p.group : p.decode_rows;
-  p.row_blocks = static_cast<std::int32_t>((rows + config::block_rows - 1) / config::block_rows);
-  const std::int64_t blocks = std::int64_t{p.row_blocks} * p.kv_heads * p.sequences;
-  return launch_kernel<&decode_kernel<config, Score>>(blocks, config::threads, config::shared_bytes,
-                                                      stream, p, score);
+  const std::int64_t rows = most_decode_rows(p);
+  // Packed sequences may be many of which few are decoded: one block each asks.
+  p.row_blocks =
+      p.packed ? 1
+               : static_cast<std::int32_t>((rows + config::block_rows - 1) / config::block_rows);
+  const std::int64_t blocks = std::int64_t{p.row_blocks} * p.kv_heads * p.sequences *
+                              (p.partials != nullptr ? p.splits : 1);
+  return launch_kernel<&decode_kernel<config, Score>>(
+      blocks, config::threads,
+      {config::shared_bytes(rows), config::shared_bytes(config::block_rows)}, stream, p, score);
 }
 
 // The library's own. Only where it pays, in prefill of vectors, has the call without terms a kernel

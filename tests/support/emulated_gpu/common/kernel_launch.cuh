@@ -15,12 +15,19 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
+struct shared_size {
+  int bytes;
+
+  shared_size(int of_all) : bytes(of_all) {}
+  shared_size(int of_this, int) : bytes(of_this) {}
+};
+
 template <auto Kernel, class... Arguments>
-cudaError_t launch_kernel(std::int64_t blocks, int threads, int shared_bytes, cudaStream_t,
+cudaError_t launch_kernel(std::int64_t blocks, int threads, shared_size shared, cudaStream_t,
                           Arguments&... arguments) {
   seqmix_test::this_block.launch(static_cast<unsigned>(blocks), static_cast<unsigned>(threads),
                                  reinterpret_cast<std::byte*>(shared_memory),
-                                 static_cast<std::size_t>(shared_bytes),
+                                 static_cast<std::size_t>(shared.bytes),
                                  [&] { Kernel(arguments...); });
   return cudaSuccess;
 }
