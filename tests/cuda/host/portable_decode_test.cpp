@@ -35,6 +35,12 @@ void check(const attention_case& c, std::uint64_t seed, std::int32_t decode_rows
   check(p, seed, decode_rows);
 }
 
+void run_apart(attention_problem& p, const emulation& how) {
+  emulation splits = how;
+  splits.apart = true;
+  run_portable(p, splits);
+}
+
 /// With 1, 4, 9, 16, 40 and 64 rows a KV head.
 constexpr call_shape shapes[] = {{1, 300, 2, 2}, {1, 257, 4, 1},  {3, 130, 6, 2}, {4, 400, 8, 2},
                                  {1, 5, 1, 1},   {40, 250, 1, 1}, {4, 190, 16, 1}};
@@ -193,6 +199,11 @@ TEST_CASE("NaN and infinity reach the rows that see them and no other", "[portab
       c.H = 4;
       c.HK = 2;
       check_poisons(run_portable, c, 7, seed, library_rows);
+      // In several splits, which one block takes, and which have blocks of their own.
+      c.T = 8;
+      c.S = 600;
+      check_poisons(run_portable, c, 7, seed, library_rows);
+      check_poisons(run_apart, c, 7, seed, library_rows);
     }
   }
 }
