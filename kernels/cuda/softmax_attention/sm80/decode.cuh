@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "../sequence.cuh"
@@ -32,8 +33,7 @@ struct decode_config {
   static constexpr int tile_bytes = tile_keys * W * 2;
   static constexpr int warp_bytes = stages * 2 * tile_bytes;
   static constexpr int merge_bytes = warps * block_rows * (W + 2) * 4;
-  static constexpr int stream_bytes =
-      warps * warp_bytes > merge_bytes ? warps* warp_bytes : merge_bytes;
+  static constexpr int stream_bytes = std::max(warps * warp_bytes, merge_bytes);
   /// The values that a block has gathered lie behind all this.
   static constexpr int shared_bytes(std::int64_t rows) {
     return q_bytes + stream_bytes + static_cast<int>(rows < block_rows ? rows : block_rows) * W * 4;
