@@ -10,20 +10,14 @@ namespace seqmix_gpu {
 
 namespace {
 
+/// With `Fast` for who is content with the error of a GPU's own tanh.
+template <bool Fast>
 struct softcap {
   float cap;
   float inverse = 1 / cap;  // a division for each score would cost as much as its tanh
   SEQMIX_HOST_DEVICE float operator()(float score, const seqmix::score_context& /*at*/) const {
-    return cap * seqmix::math::tanh(score * inverse);
-  }
-};
-
-/// The same for who is content with the error of a GPU's own tanh.
-struct fast_softcap {
-  float cap;
-  float inverse = 1 / cap;
-  SEQMIX_HOST_DEVICE float operator()(float score, const seqmix::score_context& /*at*/) const {
-    return cap * seqmix::math::fast_tanh(score * inverse);
+    const float x = score * inverse;
+    return cap * (Fast ? seqmix::math::fast_tanh(x) : seqmix::math::tanh(x));
   }
 };
 
@@ -64,9 +58,9 @@ void with_functor(const seqmix_gpu_call& c, const auto& op) {
   };
   switch (c.functor) {
     case seqmix_gpu_softcap_functor:
-      return call(softcap{static_cast<float>(c.softcap)});
+      return call(softcap<false>{static_cast<float>(c.softcap)});
     case seqmix_gpu_fast_softcap_functor:
-      return call(fast_softcap{static_cast<float>(c.softcap)});
+      return call(softcap<true>{static_cast<float>(c.softcap)});
     case seqmix_gpu_sparse_functor:
       return call(sparse{});
     case seqmix_gpu_causal_functor:

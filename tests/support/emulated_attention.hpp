@@ -142,8 +142,6 @@ inline void run_portable(attention_problem& p, const emulation& how = {}) {
     emulated_plan planned(call, how.decode_rows);
     std::vector<float> partials;
     if (how.apart) {
-      planned.params.splits = seqmix::cuda::splits_of(
-          planned.params.max_k, seqmix::cuda::most_decode_rows(planned.params));
       partials.resize(static_cast<std::size_t>(seqmix::cuda::partial_floats(planned.params)));
       planned.params.partials = partials.data();
     }

@@ -33,7 +33,7 @@ gpu_list look() noexcept {
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, i) == cudaSuccess) {
       found.gpus[i] = {properties.name, properties.major, properties.minor,
-                       properties.totalGlobalMem};
+                       properties.totalGlobalMem, properties.multiProcessorCount};
     }
   }
   return found;

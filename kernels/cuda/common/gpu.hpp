@@ -16,6 +16,7 @@ struct gpu {
   int major = 0;                  ///< compute capability
   int minor = 0;
   std::size_t bytes = 0;  ///< of its memory
+  int processors = 0;     ///< multiprocessors
 };
 
 /// The GPUs that CUDA lets this process use.

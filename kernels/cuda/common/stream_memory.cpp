@@ -20,7 +20,9 @@ namespace {
 struct pool_list {
   std::mutex mutex;
   cudaMemPool_t pools[gpu_list::most] = {};
+  detail::release_hook hook{.release = []() noexcept { all().trim(); }};
 
+  pool_list() noexcept { detail::add_release_hook(hook); }
   static pool_list& all() {
     static pool_list list;
     return list;
@@ -61,20 +63,11 @@ struct pool_list {
   }
 };
 
-detail::release_hook hook{.release = []() noexcept { pool_list::all().trim(); }};
-
-cudaMemPool_t pool_of(int ordinal) noexcept {
-  // The hook is added where it is first of use: no initialiser that the linker could drop.
-  static const bool added = (detail::add_release_hook(hook), true);
-  (void)added;
-  return pool_list::all().of(ordinal);
-}
-
 }  // namespace
 
 stream_memory::stream_memory(int ordinal, std::size_t bytes, void* stream) noexcept
     : stream_(stream) {
-  const cudaMemPool_t pool = bytes > 0 ? pool_of(ordinal) : nullptr;
+  const cudaMemPool_t pool = bytes > 0 ? pool_list::all().of(ordinal) : nullptr;
   if (pool != nullptr &&
       cudaMallocFromPoolAsync(&data_, bytes, pool, static_cast<cudaStream_t>(stream)) !=
           cudaSuccess) {

@@ -176,9 +176,7 @@ dispatch::offer query_attention(const softmax_attention_problem& p, const contex
     answer.algorithm = plan.name();
     answer.algorithm.append(" after a copy to the GPU");
   }
-  if (plan.decode && !p.packed) {
-    answer.splits = splits_of(p.k.extents[1], p.q.extents[1] * p.group());
-  }
+  answer.splits = plan.splits;
   answer.workspace_bytes = on_device ? full_check_bytes(p, ctx) : staging_bytes(p);
   return answer;
 }
@@ -190,26 +188,18 @@ int combine(const attention_params& params, scalar_type type, int major, void* s
 /// Splits have blocks of threads of their own where whole sequences would leave much of the GPU
 /// idle, if there is memory for it: which it is moves no bit. Of packed sequences the GPU alone
 /// knows how few are decoded.
-int launch_decoding(const softmax_attention_problem& p, attention_params& params, int major,
+int launch_decoding(const softmax_attention_problem& p, attention_params& params, const gpu& on,
                     void* stream, const attention_kernels& kernels) {
-  const int ordinal = p.q.memory.ordinal;
-  int processors = 0;
-  int status = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, ordinal);
-  if (status != cudaSuccess) {
-    return status;
-  }
-  const std::int64_t rows = most_decode_rows(params);
   const std::int64_t blocks =
-      (rows + 15) / 16 * std::int64_t{params.kv_heads} * std::int64_t{params.sequences};
-  params.splits = params.packed ? 1 : splits_of(params.max_k, rows);
-  const bool apart = params.splits > 1 && blocks < 2 * std::int64_t{processors};
+      decode_row_blocks(most_decode_rows(params)) * params.kv_heads * params.sequences;
+  const bool apart = params.splits > 1 && blocks < 2 * std::int64_t{on.processors};
   const std::size_t bytes =
       apart ? static_cast<std::size_t>(partial_floats(params)) * sizeof(float) : 0;
-  const stream_memory memory(ordinal, bytes, stream);
+  const stream_memory memory(p.q.memory.ordinal, bytes, stream);
   params.partials = static_cast<float*>(memory.data());
-  status = kernels.decode(params, p, major, stream);
+  int status = kernels.decode(params, p, on.major, stream);
   if (params.partials != nullptr && status == cudaSuccess) {
-    status = combine(params, p.q.type, major, stream);
+    status = combine(params, p.q.type, on.major, stream);
   }
   return status;
 }
@@ -224,14 +214,14 @@ detail::violation launch(const softmax_attention_problem& p, const context& ctx,
   if (p.q.size() == 0 || params.sequences == 0 || params.max_q == 0) {
     return {};  // no row belongs to a sequence
   }
-  const int major = gpus().gpus[p.q.memory.ordinal].major;
+  const gpu& on = gpus().gpus[p.q.memory.ordinal];
   int status = cudaSuccess;
   if (plan.prefill) {
-    params.mapped = kernels.boxes(p, major) && not_in_boxes(p) == nullptr;
-    status = kernels.prefill(params, p, major, ctx.cuda_stream);
+    params.mapped = kernels.boxes(p, on.major) && not_in_boxes(p) == nullptr;
+    status = kernels.prefill(params, p, on.major, ctx.cuda_stream);
   }
   if (plan.decode && status == cudaSuccess) {
-    status = launch_decoding(p, params, major, ctx.cuda_stream, kernels);
+    status = launch_decoding(p, params, on, ctx.cuda_stream, kernels);
   }
   return cuda_violation(softmax_attention_problem::operator_name, "kernel launch", status);
 }
@@ -301,15 +291,21 @@ static_assert(has_hopper || has_portable);
 
 bool runs_hopper(int major) noexcept { return has_hopper && (major == 9 || !has_portable); }
 
-int combine(const attention_params& params, scalar_type type, int major, void* stream) {
+/// `f` of the family that runs there.
+template <class F>
+int with_family(int major, F&& f) {
   if constexpr (has_hopper) {
     if (runs_hopper(major)) {
-      return family<hopper>::combine(params, type, stream);
+      return f(family<hopper>{});
     }
   }
   if constexpr (has_portable) {
-    return family<portable>::combine(params, type, stream);
+    return f(family<portable>{});
   }
+}
+
+int combine(const attention_params& params, scalar_type type, int major, void* stream) {
+  return with_family(major, [&](auto kernels) { return kernels.combine(params, type, stream); });
 }
 
 constexpr attention_kernels own_kernels{
@@ -319,26 +315,14 @@ constexpr attention_kernels own_kernels{
     .prefill =
         [](const attention_params& p, const softmax_attention_problem& call, int major,
            void* stream) {
-          if constexpr (has_hopper) {
-            if (runs_hopper(major)) {
-              return family<hopper>::prefill(p, call.q.type, stream);
-            }
-          }
-          if constexpr (has_portable) {
-            return family<portable>::prefill(p, call.q.type, stream);
-          }
+          return with_family(major,
+                             [&](auto kernels) { return kernels.prefill(p, call.q.type, stream); });
         },
     .decode =
         [](const attention_params& p, const softmax_attention_problem& call, int major,
            void* stream) {
-          if constexpr (has_hopper) {
-            if (runs_hopper(major)) {
-              return family<hopper>::decode(p, call.q.type, stream);
-            }
-          }
-          if constexpr (has_portable) {
-            return family<portable>::decode(p, call.q.type, stream);
-          }
+          return with_family(major,
+                             [&](auto kernels) { return kernels.decode(p, call.q.type, stream); });
         },
     .boxes = [](const softmax_attention_problem&, int major) { return runs_hopper(major); },
     .serves =

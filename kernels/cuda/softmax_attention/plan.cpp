@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "../common/tensor_map.hpp"
+#include "splits.hpp"
 
 SEQMIX_BEGIN_NAMESPACE
 
@@ -63,6 +64,9 @@ attention_plan::attention_plan(const softmax_attention_problem& p, const context
   if (decode_rows == std::numeric_limits<std::int32_t>::max()) {
     prefill = false;
   }
+  if (decode && !p.packed) {
+    splits = splits_of(p.k.extents[1], queries * p.group());
+  }
 }
 
 const char* not_in_vectors(const softmax_attention_problem& p) noexcept {
@@ -116,6 +120,7 @@ attention_params params_of(const softmax_attention_problem& p,
   a.kv_heads = static_cast<std::int32_t>(p.kv_heads());
   a.group = static_cast<std::int32_t>(p.group());
   a.decode_rows = plan.decode_rows;
+  a.splits = plan.splits;
   // The kernels take maxima of unscaled scores: the scale's sign, and a zero, go to the queries.
   a.query_factor = p.scale > 0 ? 1.0f : p.scale < 0 ? -1.0f : 0.0f;
   const double scale = p.scale == 0 ? 1.0 : std::abs(p.scale);

@@ -16,6 +16,7 @@ struct attention_plan {
   bool prefill = false;
   bool decode = false;
   std::int32_t decode_rows = 0;
+  std::int32_t splits = 1;        ///< the most of any sequence that is decoded; 1 of packed ones
   const char* problem = nullptr;  ///< why the pinned algorithm cannot be taken
 
   attention_plan(const softmax_attention_problem& p, const context& ctx,

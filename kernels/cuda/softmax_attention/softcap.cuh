@@ -30,6 +30,15 @@ struct far_cap {
   }
 };
 
+/// Of all, in the way that suits the number.
+struct any_cap {
+  const softcap_curve& c;
+
+  __device__ __forceinline__ float operator()(float x, float offset) const {
+    return fabsf(x) <= c.near ? near_cap{c}(x, offset) : far_cap{c}(x, offset);
+  }
+};
+
 /// The curve of raw products, for which `each(f)` calls `f(float& x, int column)`. What a number
 /// becomes depends on it alone; what is computed on the way depends on the largest of the warp.
 template <class Each>
@@ -43,7 +52,7 @@ __device__ __forceinline__ void cap_scores(const softcap_curve& c, Each&& each) 
   if (!__any_sync(0xffffffffu, most > c.near)) {
     each([&](float& x, int) { x = near_cap{c}(x, 0); });
   } else {
-    each([&](float& x, int) { x = fabsf(x) <= c.near ? near_cap{c}(x, 0) : far_cap{c}(x, 0); });
+    each([&](float& x, int) { x = any_cap{c}(x, 0); });
   }
 }
 

@@ -9,13 +9,18 @@ SEQMIX_BEGIN_NAMESPACE
 
 namespace cuda {
 
+inline constexpr int decode_block_rows = 16;  // rows of a KV head that a block takes at a time
 inline constexpr int most_splits = 16;
+
+SEQMIX_HOST_DEVICE constexpr std::int64_t decode_row_blocks(std::int64_t rows) noexcept {
+  return (rows + decode_block_rows - 1) / decode_block_rows;
+}
 
 /// Into how many splits the keys of a sequence that is decoded fall, whose results are combined in
 /// order. Its own lengths alone decide, since bits depend on it: one split for each 256 keys and 16
 /// rows of a KV head, and at most `most_splits`.
 SEQMIX_HOST_DEVICE constexpr std::int32_t splits_of(std::int64_t keys, std::int64_t rows) noexcept {
-  const std::int64_t least_keys = rows <= 16 ? 256 : 256 * ((rows + 15) / 16);
+  const std::int64_t least_keys = rows <= decode_block_rows ? 256 : 256 * decode_row_blocks(rows);
   const std::int64_t wanted = (keys + least_keys - 1) / least_keys;
   return static_cast<std::int32_t>(wanted < 1 ? 1 : wanted > most_splits ? most_splits : wanted);
 }

@@ -23,7 +23,7 @@ struct decode_config {
   using element = T;
   static constexpr int width = W;
   static constexpr bool vectors = Vectors;
-  static constexpr int block_rows = 16;
+  static constexpr int block_rows = decode_block_rows;
   static constexpr int tile_keys = 16;
   static constexpr int warps = W <= 128 ? 4 : 2;
   static constexpr int threads = 32 * warps;

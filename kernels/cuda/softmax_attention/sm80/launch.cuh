@@ -27,9 +27,7 @@ cudaError_t launch_decode_as(attention_params p, Score score, cudaStream_t strea
   using config = decode_config<Arch, T, W, Vectors>;
   const std::int64_t rows = most_decode_rows(p);
   // Packed sequences may be many of which few are decoded: one block each asks.
-  p.row_blocks =
-      p.packed ? 1
-               : static_cast<std::int32_t>((rows + config::block_rows - 1) / config::block_rows);
+  p.row_blocks = p.packed ? 1 : static_cast<std::int32_t>(decode_row_blocks(rows));
   const std::int64_t blocks = std::int64_t{p.row_blocks} * p.kv_heads * p.sequences *
                               (p.partials != nullptr ? p.splits : 1);
   return launch_kernel<&decode_kernel<config, Score>>(

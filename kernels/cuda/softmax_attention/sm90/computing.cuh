@@ -217,9 +217,7 @@ struct computing_warpgroup {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         // The four lanes of a row agree: what is near is asked of the number alone.
-        const float most =
-            fabsf(raw[h]) <= curve.near ? near_cap{curve}(raw[h], 0) : far_cap{curve}(raw[h], 0);
-        w.reference[h] = fmaxf(most, curve.lowest_reference());
+        w.reference[h] = fmaxf(any_cap{curve}(raw[h], 0), curve.lowest_reference());
       }
     }
     const float2 total = under_cap(now, near, [&](auto&& exponent) {
